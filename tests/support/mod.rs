@@ -1,0 +1,239 @@
+//! A place of its own for a test of the real binary: a folder, a manifest, a local cloud that ends with it.
+#![allow(dead_code, reason = "each test binary uses the part it needs")]
+
+use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// The binary under test.
+pub const LONGSHORE: &str = env!("CARGO_BIN_EXE_longshore");
+
+/// The quickstart's function built as `version`, static; built once per test run and version.
+pub fn function(version: &str) -> PathBuf {
+    static BUILDING: Mutex<()> = Mutex::new(());
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("function-{}-{version}", std::process::id()));
+    let guard = BUILDING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let program = folder.join("build/function");
+    if !program.exists() {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/quickstart");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        for file in ["build.sh", "function.rs"] {
+            std::fs::copy(example.join(file), folder.join(file)).expect("the example's file");
+        }
+        let built = Command::new("./build.sh").arg(version).current_dir(&folder).status().expect("sh runs");
+        assert!(built.success(), "build.sh {version}");
+    }
+    drop(guard);
+    program
+}
+
+/// A folder with a manifest and a local cloud of its own; the cloud ends and the folder goes with it.
+pub struct Scratch {
+    folder: tempfile::TempDir,
+}
+
+/// The manifest that [`Scratch::new`] writes: one function, assembled from a program and a page.
+pub const MANIFEST: &str = "\
+version: 1
+name: shop
+vars: { version: v1 }
+targets:
+  here: { provider: local }
+functions:
+  hello:
+    image:
+      assemble:
+        base: scratch
+        add:
+          - { from: 'function-${vars.version}', to: /app/function, mode: '0755' }
+          - { from: page.html, to: /app/page.html }
+        entrypoint: [/app/function]
+        workdir: /app
+    tag: ${vars.version}
+    config: { environment: { GREETING: hello } }
+environments:
+  canary: { functions: { hello: { shift: { strategy: canary, steps: [25%], soak: 600s } } } }
+  quick: { functions: { hello: { shift: { strategy: canary, steps: [5%, 25%], soak: 300ms } } } }
+";
+
+impl Scratch {
+    /// A folder with [`MANIFEST`] and the function as v1, v2 and v3.
+    pub fn new() -> Self {
+        let scratch = Self::empty();
+        for version in ["v1", "v2", "v3"] {
+            std::fs::copy(function(version), scratch.path().join(format!("function-{version}"))).expect("the function");
+        }
+        scratch.write("page.html", "<h1>{version}</h1>\n");
+        scratch.write("deploy.yaml", MANIFEST);
+        scratch
+    }
+
+    /// A folder with nothing in it.
+    pub fn empty() -> Self {
+        Self { folder: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes a file into it.
+    pub fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path().join(name), text).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+
+    /// Reads a file out of it.
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// The binary, ready to be run in this folder with an environment that holds nothing of the person's.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(LONGSHORE);
+        command.args(words).current_dir(self.path()).stdin(Stdio::null());
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("LONGSHORE_") || text.starts_with("GIT_") || ["CI", "NO_COLOR", "DOCKER_CONFIG"].contains(&text.as_ref()) {
+                command.env_remove(&name);
+            }
+        }
+        command.env("HOME", self.path());
+        command
+    }
+
+    /// Runs the binary to its end.
+    pub fn run(&self, words: &[&str]) -> Ran {
+        Ran::of(&mut self.command(words))
+    }
+
+    /// Runs the binary with `--output json`, checks the exit code, and returns the document.
+    pub fn json(&self, code: i32, words: &[&str]) -> Value {
+        let mut all = words.to_vec();
+        all.extend(["--output", "json"]);
+        let ran = self.run(&all);
+        let document = ran.document();
+        assert_eq!(ran.code, code, "{words:?}: {}\n{}", ran.stdout, ran.stderr);
+        assert_eq!(document["exit_code"], code, "{words:?}: {}", ran.stdout);
+        document
+    }
+
+    /// Deploys `version` all at once and returns the function's row.
+    pub fn deploy(&self, version: &str) -> Value {
+        let document = self.json(0, &["deploy", "--set", &format!("vars.version={version}")]);
+        document["functions"][0].clone()
+    }
+
+    /// The lines of the local cloud's journal: every write it accepted.
+    pub fn writes(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.path().join(".longshore/local/functions/journal.jsonl")).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let state = self.path().join(".longshore/local");
+        if state.exists() {
+            let _ = self.command(&["local", "down", "--state"]).arg(&state).output();
+        }
+    }
+}
+
+/// What came of running the binary.
+pub struct Ran {
+    /// Its exit code; -1 where a signal ended it.
+    pub code: i32,
+    /// What it wrote to stdout.
+    pub stdout: String,
+    /// What it wrote to stderr.
+    pub stderr: String,
+}
+
+impl Ran {
+    /// Runs a command to its end, which must come within two minutes.
+    pub fn of(command: &mut Command) -> Self {
+        let Output { status, stdout, stderr } = command.output().expect("the binary runs");
+        Self {
+            code: status.code().unwrap_or(-1),
+            stdout: String::from_utf8(stdout).expect("UTF-8 on stdout"),
+            stderr: String::from_utf8(stderr).expect("UTF-8 on stderr"),
+        }
+    }
+
+    /// The one JSON document on stdout.
+    pub fn document(&self) -> Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("stdout is no JSON document: {error}\n{}\n{}", self.stdout, self.stderr))
+    }
+}
+
+/// An answer to [`http`].
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The headers' lines, in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: String,
+}
+
+impl Answer {
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// One HTTP request over a connection of its own, as a client that knows nothing of us would make it.
+pub fn http(method: &str, url: &str, body: &str) -> std::io::Result<Answer> {
+    let rest = url.strip_prefix("http://").expect("an http URL");
+    let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
+    let mut stream = TcpStream::connect(host)?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    write!(stream, "{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())?;
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    let status = line.split(' ').nth(1).and_then(|word| word.parse().ok()).ok_or_else(|| std::io::Error::other(line.clone()))?;
+    let mut headers = Vec::new();
+    loop {
+        line.clear();
+        reader.read_line(&mut line)?;
+        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+    }
+    let mut body = String::new();
+    reader.read_to_string(&mut body)?;
+    Ok(Answer { status, headers, body })
+}
+
+/// Waits until `done` answers something, looking every few milliseconds, at most half a minute.
+pub fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(value) = done() {
+            return value;
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "waited for {what} for half a minute");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether `program` is there. In CI a missing one is a failure: the suite would otherwise pass without its peer.
+pub fn have(program: impl AsRef<OsStr>) -> bool {
+    let name = program.as_ref().to_string_lossy().into_owned();
+    let found = std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(&name).is_file()));
+    assert!(found || std::env::var_os("CI").is_none(), "CI is set and {name} is not installed");
+    if !found {
+        eprintln!("skipped: {name} is not installed");
+    }
+    found
+}
