@@ -1,1 +1,4 @@
 //! placeholder
+pub mod ledger;
+pub mod rollback;
+pub mod shift;

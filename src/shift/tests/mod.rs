@@ -1,0 +1,1 @@
+//! The engine against a world that can be killed at every point.
