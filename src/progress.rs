@@ -104,4 +104,6 @@ pub enum BlobState {
     },
     /// It has arrived.
     Sent,
+    /// In a dry run: it would be sent.
+    Planned,
 }

@@ -81,14 +81,14 @@ fn module_of(path: &Path) -> String {
 fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
     BTreeMap::from([
         ("image", &[][..]),
-        ("scan", &[]),
+        ("scan", &["manifest"]),
         ("shift", &["ledger"]),
         ("ledger", &["shift"]),
-        ("manifest", &["image", "scan", "shift"]),
+        ("manifest", &["image"]),
         ("push", &["image"]),
         ("publish", &[]),
         ("rollback", &["ledger", "shift"]),
-        ("report", &[]),
+        ("report", &["push"]),
         ("providers", &[]),
     ])
 }

@@ -145,6 +145,14 @@ pub enum Failure {
         /// What the manifest has.
         now: String,
     },
+    /// The open run cannot take the order where it stands.
+    #[error("run {run} cannot be told that: {why}")]
+    Unfit {
+        /// The run.
+        run: RunId,
+        /// What speaks against it.
+        why: String,
+    },
     /// The run has stages ahead of it that need the manifest.
     #[error("run {run} had not published its version yet, so going on needs the manifest")]
     NeedsManifest {

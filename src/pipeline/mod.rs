@@ -9,18 +9,19 @@ mod failure;
 pub mod rehearsal;
 pub mod resume;
 pub mod rollback;
+mod smoke;
 mod stages;
 pub mod status;
 
 use std::sync::Arc;
 
 use longshore_contract::{AliasRef, Calls, Provider, Reference, Routing, RunId, Version};
-use longshore_wire::Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::image::Change;
 use crate::ledger::{Audit, Entry, History, Journal, Ending, Ledger, LedgerKey};
-use crate::progress::{Event, Observer, UnitName};
+use crate::progress::{BlobState, Event, Observer, UnitName};
+use crate::push::Registries;
 use crate::shift::{Around, Clock};
 
 pub use failure::Failure;
@@ -65,8 +66,8 @@ pub struct Context {
     pub interrupt: CancellationToken,
     /// Who is told what happens.
     pub observer: Arc<dyn Observer>,
-    /// The HTTP client for registries.
-    pub client: Client,
+    /// The registries that images go to.
+    pub registries: Arc<Registries>,
 }
 
 impl Context {
@@ -78,20 +79,34 @@ impl Context {
         Around { functions: subject.provider.functions(), clock: &*self.clock, interrupt: &self.interrupt }
     }
 
-    /// Who is told of a subject's ledger entries.
-    fn ledger_observer(&self, subject: &Subject) -> Arc<dyn crate::ledger::Observer> {
-        Arc::new(Teller { unit: subject.unit.clone(), observer: self.observer.clone() })
+    /// Hands on what is told of one subject by parts that do not know which it is.
+    fn teller(&self, subject: &Subject) -> Teller {
+        Teller { unit: subject.unit.clone(), observer: self.observer.clone() }
     }
 
     fn journal(&self, subject: &Subject, run: RunId, entries: &[Entry]) -> Journal {
-        Journal::new(subject.ledger.clone(), subject.key(), run, entries, self.ledger_observer(subject))
+        Journal::new(subject.ledger.clone(), subject.key(), run, entries, Arc::new(self.teller(subject)))
     }
 }
 
-/// Hands what the ledger's pen tells on to the run's observer.
+/// Hands what a push and the ledger's pen tell on to the run's observer.
 struct Teller {
     unit: UnitName,
     observer: Arc<dyn Observer>,
+}
+
+impl crate::push::Progress for Teller {
+    fn event(&self, event: crate::push::Event<'_>) {
+        use crate::push::BlobState as Pushed;
+        let crate::push::Event::Blob { digest, size, sent, state } = event else { return };
+        let state = match state {
+            Pushed::Present => BlobState::Present,
+            Pushed::Sending | Pushed::Again => BlobState::Sending { sent },
+            Pushed::Sent => BlobState::Sent,
+            Pushed::Planned => BlobState::Planned,
+        };
+        self.observer.event(&self.unit, &Event::Blob { digest: digest.clone(), size, state });
+    }
 }
 
 impl crate::ledger::Observer for Teller {

@@ -2,16 +2,17 @@
 //! ledger knows that it is done, so a fresh run and a resumed one go the same way.
 
 use longshore_contract::{
-    Alias, Config, FunctionSpec, Invocation, Payload, Published, Qualifier, Reference, Release, RunId,
+    Alias, Config, FunctionSpec, Published, Qualifier, Reference, Release, RunId,
 };
 use sha2::{Digest as _, Sha256};
 
 use super::deploy::Wish;
 use super::{Arrival, Context, Failure, Landing, Subject};
-use crate::image::Image;
+use crate::image::{Image, Verify};
 use crate::ledger::{Because, ConfigFacts, Ending, Event, Journal, Plan, Recalled, ScanWord};
 use crate::manifest::Smoke;
 use crate::progress;
+use crate::push::{self, Destination};
 use crate::scan::{self, Evidence};
 use crate::shift::{Refusal, Rollout, ShiftSpec, drive, plan};
 
@@ -110,7 +111,7 @@ async fn before_traffic(
             let wish = wish.ok_or(Failure::NeedsManifest { run: recalled.run })?;
             let image_reference = match recalled.pushed.take() {
                 Some(reference) => reference,
-                None => push(subject, wish, context, journal, image, landing).await?,
+                None => send(subject, wish, context, journal, image, landing).await?,
             };
             if let Some(landed) = &mut landing.image {
                 landed.reference = Some(by_digest(&image_reference));
@@ -131,7 +132,7 @@ async fn before_traffic(
 }
 
 /// Pushes the image and proves that it can be read at its destination.
-async fn push(
+async fn send(
     subject: &Subject,
     wish: &Wish,
     context: &Context,
@@ -148,7 +149,9 @@ async fn push(
     registry.ensure_repository(&repository).await?;
     let login = registry.login(&repository).await?;
     let reference = Reference { repository, tag: wish.tag.clone(), digest: None };
-    let pushed = crate::push::deploy_push(subject, context, &image, reference, login).await?;
+    let destination = Destination::with_login(reference, login);
+    let (registries, teller) = (&*context.registries, context.teller(subject));
+    let pushed = push::push(registries, &image, &destination, Verify::Size, &subject.calls, &teller).await?;
     let event = progress::Event::Pushed { reference: by_digest(&pushed.reference), bytes_sent: pushed.bytes_sent };
     context.tell(subject, event);
     journal.append(context.clock.now(), Event::Pushed { reference: pushed.reference.clone() }).await?;
@@ -232,10 +235,9 @@ async fn publish(
 async fn smoke(subject: &Subject, requests: &[Smoke], published: &Published) -> Result<(), Failure> {
     for (index, request) in requests.iter().enumerate() {
         let qualifier = Qualifier::Version(published.version.clone());
-        let payload: Payload = request.payload();
-        let answer: Invocation =
-            subject.provider.functions().invoke(&subject.at.function, &qualifier, &payload).await?;
-        if let Err(why) = request.expect.met_by(&answer) {
+        let payload = super::smoke::payload(request);
+        let answer = subject.provider.functions().invoke(&subject.at.function, &qualifier, &payload).await?;
+        if let Err(why) = super::smoke::assess(&request.expect, &answer) {
             return Err(Failure::Smoke { number: index + 1, version: published.version.clone(), why });
         }
     }

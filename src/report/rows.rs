@@ -5,6 +5,8 @@ use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 use serde_json::Value;
 
+use crate::push::BlobCounts;
+
 use super::{Fault, Outcome};
 
 fn word<S: Serializer>(outcome: &Outcome, serializer: S) -> Result<S::Ok, S::Error> {
@@ -185,17 +187,6 @@ pub struct PushRow {
     pub calls: CallCounts,
     /// What went wrong.
     pub error: Option<Fault>,
-}
-
-/// Blobs by what had to be done.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct BlobCounts {
-    /// Sent.
-    pub sent: u32,
-    /// Mounted from another repository of the same registry.
-    pub mounted: u32,
-    /// There already.
-    pub present: u32,
 }
 
 /// A past run on one alias.

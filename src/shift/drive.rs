@@ -60,9 +60,17 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// entries that `rollout` is the fold of.
 ///
 /// Every write to the alias is announced in the ledger before it is sent. An ending other than
-/// [`Held`](Ending::Held) is final; a held run is over only where the ledger says that it ended.
-pub async fn drive(around: Around<'_>, journal: &mut Journal, rollout: Rollout) -> Result<Ending, Stopped> {
-    Driver { around, journal, rollout, policy: Policy::planted(), paused: Pauses::default() }.run().await
+/// [`Held`](Ending::Held) is final; a held run is over only where the ledger says that it ended. The rollout is handed
+/// back as it came to stand.
+pub async fn drive(
+    around: Around<'_>,
+    journal: &mut Journal,
+    rollout: Rollout,
+) -> Result<(Ending, Rollout), Stopped> {
+    let policy = Policy::planted();
+    let mut driver = Driver { around, journal, rollout, policy, paused: Pauses::default() };
+    let ending = driver.run().await?;
+    Ok((ending, driver.rollout))
 }
 
 /// How the driver goes about what is uncertain. Anything but the default is a fault, planted to show that it would be
@@ -141,7 +149,7 @@ impl<'a> Driver<'a> {
         Self { around, journal, rollout, policy, paused: Pauses::default() }
     }
 
-    pub(super) async fn run(mut self) -> Result<Ending, Stopped> {
+    pub(super) async fn run(&mut self) -> Result<Ending, Stopped> {
         loop {
             let decision = self.rollout.next(self.around.clock.now());
             let moves = matches!(decision, Decision::Write { .. } | Decision::Look | Decision::Wait { .. });
