@@ -1,3 +1,4 @@
 //! placeholder
 
 pub mod image;
+pub mod push;

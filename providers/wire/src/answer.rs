@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 use url::Url;
 
 use crate::address::authority;
 use crate::error::{Error, ErrorKind};
+use crate::retry::retry_after;
 
 /// An answer, whatever its status; its body is still on the wire.
 #[derive(Debug)]
@@ -33,6 +35,11 @@ impl Answer {
     /// The header `name` where it is there and is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.response.headers().get(name)?.to_str().ok()
+    }
+
+    /// How long the peer wants to be left alone, where it says so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        retry_after(self.header(RETRY_AFTER.as_str())?, jiff::Timestamp::now())
     }
 
     /// Who answered: the request's URL, or where its redirects led.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, TryStreamExt as _};
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION, RETRY_AFTER};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION};
 use http::{HeaderValue, Method, StatusCode};
 use url::Url;
 
@@ -15,7 +15,7 @@ use crate::answer::Answer;
 use crate::error::{Error, ErrorKind, SourceError};
 use crate::probe::{self, Protocol};
 use crate::request::{Body, Repeats, Request, Trust};
-use crate::retry::{Backoff, retry_after};
+use crate::retry::Backoff;
 use crate::stall::{Waiting, Watch};
 use crate::tls;
 
@@ -105,7 +105,7 @@ impl Client {
             tries += 1;
             let outcome = self.follow(&request).await;
             let (again, asked) = match &outcome {
-                Ok(answer) => (status_permits(request.repeats, answer.status()), asked(answer)),
+                Ok(answer) => (status_permits(request.repeats, answer.status()), answer.retry_after()),
                 Err(error) => (error_permits(request.repeats, error.kind), None),
             };
             let pause =
@@ -271,10 +271,6 @@ fn redirect(request: &Request, answer: &Answer) -> Result<Option<Url>, Error> {
         return Err(failed("a redirect from https to plain http is not followed"));
     }
     Ok(Some(next))
-}
-
-fn asked(answer: &Answer) -> Option<Duration> {
-    retry_after(answer.headers().get(RETRY_AFTER)?.to_str().ok()?, jiff::Timestamp::now())
 }
 
 fn status_permits(repeats: Repeats, status: StatusCode) -> bool {
