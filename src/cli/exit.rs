@@ -5,6 +5,7 @@ use longshore_contract::{Error, ErrorKind};
 use crate::image::ImageErrorKind;
 use crate::ledger::{Because, Ending, JournalError};
 use crate::pipeline::{Arrival, Failure};
+use crate::push::{PushError, PushErrorKind};
 use crate::report::Outcome;
 use crate::shift::{Refusal, Stopped};
 
@@ -91,6 +92,24 @@ pub(crate) fn of_cloud(error: &Error) -> (Outcome, &'static str) {
         ErrorKind::Indeterminate => (Outcome::Held, "unanswered"),
         _ => (Outcome::Failed, "unexpected"),
     }
+}
+
+fn of_push(error: &PushError) -> (Outcome, &'static str) {
+    let word = match error.kind {
+        PushErrorKind::Image => "image_unsupported",
+        PushErrorKind::Unauthorized => "unauthenticated",
+        PushErrorKind::Denied => "denied",
+        PushErrorKind::RepositoryMissing => "repository_missing",
+        PushErrorKind::TagTaken => "tag_taken",
+        PushErrorKind::Unreachable => "unreachable",
+        PushErrorKind::Unavailable => "unavailable",
+        PushErrorKind::DigestMismatch => "image_corrupt",
+        PushErrorKind::Unreadable => "image_io",
+        PushErrorKind::Refused => "rejected",
+        PushErrorKind::Protocol => "unexpected",
+        PushErrorKind::Keychain => "keychain",
+    };
+    (if error.is_refusal() { Outcome::Refused } else { Outcome::Failed }, word)
 }
 
 fn of_image(kind: ImageErrorKind) -> &'static str {

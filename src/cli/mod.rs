@@ -3,10 +3,12 @@
 
 pub mod args;
 mod exit;
+mod faults;
 mod hints;
 mod home;
 mod output;
 mod progress;
+mod rows;
 mod session;
 mod subject;
 mod verbs;
@@ -17,6 +19,7 @@ use std::time::Instant;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 
+use crate::manifest::Mistakes;
 use crate::report::{Body, Fault, Outcome, Report};
 use args::{Cli, Color, Output, OutputArgs, Verb};
 
@@ -32,6 +35,8 @@ pub(crate) enum Answer {
         /// What it brings.
         body: Body,
     },
+    /// A manifest with mistakes: people see each with its line, programs get them as errors.
+    Mistakes(Mistakes),
     /// Text to be printed as it is.
     Raw(String),
     /// Everything was printed already.
@@ -84,6 +89,15 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn finish(command: &'static str, answer: Answer, began: Instant, args: &OutputArgs) -> ExitCode {
     let (outcome, errors, body) = match answer {
         Answer::Report { outcome, errors, body } => (outcome, errors, body),
+        Answer::Mistakes(mistakes) => match args.output {
+            Output::Human => {
+                output::complain(&format!("{mistakes}\n"));
+                (Outcome::Invalid, Vec::new(), Body::Empty)
+            }
+            Output::Json | Output::Jsonl => {
+                (Outcome::Invalid, mistakes.iter().map(faults::of_mistake).collect(), Body::Empty)
+            }
+        },
         Answer::Raw(text) => {
             output::raw(&text);
             return ExitCode::SUCCESS;

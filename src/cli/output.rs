@@ -45,6 +45,13 @@ pub fn shows_bars(args: &OutputArgs) -> bool {
     args.output == Output::Human && io::stderr().is_terminal() && style(args, &io::stderr()) == Style::Coloured
 }
 
+/// Writes bytes to stdout as they are, and says whether somebody still reads.
+pub fn copy(bytes: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(bytes)?;
+    stdout.flush()
+}
+
 /// Writes text to stderr as it is.
 pub fn complain(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());

@@ -112,7 +112,7 @@ pub(super) async fn open_image(
 type Found = (Option<Function>, Option<longshore_contract::Alias>, Vec<crate::ledger::Entry>);
 
 /// Reads what is live and what the ledger knows, side by side.
-async fn look(subject: &Subject, landing: &mut Landing) -> Result<Found, Failure> {
+pub(super) async fn look(subject: &Subject, landing: &mut Landing) -> Result<Found, Failure> {
     let functions = subject.provider.functions();
     let qualifier = Qualifier::Alias(subject.at.alias.clone());
     let (function, live, entries) = tokio::try_join!(
@@ -148,23 +148,35 @@ async fn preflight(
     context: &Context,
     digest: &Digest,
 ) -> Result<(), Failure> {
-    if wish.needs == Some(Needs::Metrics) {
-        return Err(Failure::Unsupported { what: "shift.gate", capability: "metrics" });
-    }
-    // The plan's refusals do not depend on the version's number, which nobody knows yet.
-    let spec = ShiftSpec {
-        run: context.run,
-        alias: subject.at.clone(),
-        to: unknown_version(),
-        digest: digest.clone(),
-        strategy: wish.strategy.clone(),
-    };
-    plan(&spec, subject.provider.capabilities(), live)?;
+    plannable(subject, wish, live, context, Some(digest))?;
     let findings = subject.provider.preflight(&subject.at.function).await?;
     match findings.into_iter().find(|finding| finding.severity == Severity::Blocking) {
         Some(finding) => Err(Failure::Blocked(finding)),
         None => Ok(()),
     }
+}
+
+/// Whether there will be a plan. Its refusals depend neither on the version's number nor on the digest, which may not be
+/// known yet.
+pub(super) fn plannable(
+    subject: &Subject,
+    wish: &Wish,
+    live: Option<&longshore_contract::Alias>,
+    context: &Context,
+    digest: Option<&Digest>,
+) -> Result<(), Failure> {
+    if wish.needs == Some(Needs::Metrics) {
+        return Err(Failure::Unsupported { what: "shift.gate", capability: "metrics" });
+    }
+    let spec = ShiftSpec {
+        run: context.run,
+        alias: subject.at.clone(),
+        to: unknown_version(),
+        digest: digest.cloned().unwrap_or_else(|| crate::image::digest_of(b"")),
+        strategy: wish.strategy.clone(),
+    };
+    plan(&spec, subject.provider.capabilities(), live)?;
+    Ok(())
 }
 
 /// Stands for the number of a version that does not exist yet; clouds count from 1.

@@ -172,6 +172,18 @@ pub enum Failure {
     Interrupted,
 }
 
+impl Failure {
+    /// Whether somebody said no, as opposed to something having broken.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Cloud(error) => error.disposition() == longshore_contract::Disposition::Stop,
+            Self::Push(error) => error.is_refusal(),
+            Self::WrongDigest { .. } => false,
+            _ => true,
+        }
+    }
+}
+
 fn candidates(versions: &[Version]) -> String {
     let names: Vec<&str> = versions.iter().map(Version::as_str).collect();
     match names.as_slice() {

@@ -4,6 +4,7 @@
 //! Everything a stage learns is put into a [`Landing`], so that a row can be told whatever came of it.
 
 pub mod act;
+pub mod check;
 pub mod deploy;
 mod failure;
 pub mod rehearsal;
@@ -81,7 +82,7 @@ impl Context {
 
     /// Hands on what is told of one subject by parts that do not know which it is.
     fn teller(&self, subject: &Subject) -> Teller {
-        Teller { unit: subject.unit.clone(), observer: self.observer.clone() }
+        Teller::new(subject.unit.clone(), self.observer.clone())
     }
 
     fn journal(&self, subject: &Subject, run: RunId, entries: &[Entry]) -> Journal {
@@ -90,9 +91,16 @@ impl Context {
 }
 
 /// Hands what a push and the ledger's pen tell on to the run's observer.
-struct Teller {
+pub struct Teller {
     unit: UnitName,
     observer: Arc<dyn Observer>,
+}
+
+impl Teller {
+    /// Tells `observer` of `unit`.
+    pub fn new(unit: UnitName, observer: Arc<dyn Observer>) -> Self {
+        Self { unit, observer }
+    }
 }
 
 impl crate::push::Progress for Teller {

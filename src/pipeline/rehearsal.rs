@@ -13,7 +13,7 @@ use longshore_contract::{
     Result, Revision, VersionSummary,
 };
 
-use super::Subject;
+use super::{Arrival, Subject};
 use super::deploy::unknown_version;
 use crate::ledger::{Entry, Ledger, LedgerError, LedgerKey};
 use crate::shift::Clock;
@@ -24,6 +24,14 @@ pub fn subject(subject: &Subject) -> Subject {
         provider: Arc::new(Rehearsed { inner: subject.provider.clone(), routed: Arc::default() }),
         ledger: Arc::new(RehearsedLedger { inner: subject.ledger.clone(), appended: Mutex::default() }),
         ..subject.clone()
+    }
+}
+
+/// What a rehearsed arrival is in earnest: planned, unless there was nothing to do.
+pub fn planned(arrival: Arrival) -> Arrival {
+    match arrival {
+        Arrival::Unchanged => Arrival::Unchanged,
+        Arrival::Ended(_) | Arrival::Planned => Arrival::Planned,
     }
 }
 

@@ -73,6 +73,22 @@ pub(super) const REFUSAL_LIMIT: usize = 64 << 10;
 const SHOWN: usize = 300;
 
 impl PushError {
+    /// Whether somebody said no, as opposed to something having broken or not answered.
+    pub fn is_refusal(&self) -> bool {
+        match self.kind {
+            PushErrorKind::Unreachable | PushErrorKind::Unavailable | PushErrorKind::Protocol => false,
+            PushErrorKind::Image
+            | PushErrorKind::Unauthorized
+            | PushErrorKind::Denied
+            | PushErrorKind::RepositoryMissing
+            | PushErrorKind::TagTaken
+            | PushErrorKind::DigestMismatch
+            | PushErrorKind::Unreadable
+            | PushErrorKind::Refused
+            | PushErrorKind::Keychain => true,
+        }
+    }
+
     pub(super) fn new(kind: PushErrorKind, repository: &Repository, message: impl Into<String>) -> Self {
         Self {
             kind,

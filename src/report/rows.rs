@@ -254,6 +254,13 @@ pub struct EmbeddedFacts {
     pub versions: Vec<TrafficRow>,
 }
 
+impl EmbeddedFacts {
+    /// A cloud that does not run.
+    pub fn down() -> Self {
+        Self { running: false, state: None, pid: None, endpoints: None, versions: Vec::new() }
+    }
+}
+
 /// Where the embedded cloud listens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EndpointFacts {
@@ -301,6 +308,8 @@ pub struct CheckRow {
 pub struct FindingFacts {
     /// `blocking` or `notice`.
     pub severity: &'static str,
+    /// A stable word for the sort of finding.
+    pub kind: &'static str,
     /// What was found.
     pub message: String,
     /// What to do about it.
