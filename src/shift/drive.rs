@@ -9,6 +9,8 @@ use longshore_contract::{
 use tokio_util::sync::CancellationToken;
 
 use super::clock::{Clock, later};
+use super::patience::Pauses;
+use super::policy::Policy;
 use super::state::{Decision, Illegal, Rollout};
 use crate::ledger::{Because, Ending, Event, Journal, JournalError, LedgerError, TakenOver};
 
@@ -49,12 +51,6 @@ impl From<JournalError> for Stopped {
 
 /// How often a waiting run looks whether somebody has interfered.
 const WATCH_EVERY: Duration = Duration::from_secs(5);
-/// The first pause after an answer that allows another try; every further one is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(20);
-/// How much pausing one write or one look may cost before the run is held.
-const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Drives `rollout` until nothing is left to do here, and tells how it came out. `journal` must stand right behind the
 /// entries that `rollout` is the fold of.
@@ -67,66 +63,21 @@ pub async fn drive(
     journal: &mut Journal,
     rollout: Rollout,
 ) -> Result<(Ending, Rollout), Stopped> {
-    let policy = Policy::planted();
-    let mut driver = Driver { around, journal, rollout, policy, paused: Pauses::default() };
+    let (policy, paused) = (Policy::planted(), Pauses::default());
+    let mut driver = Driver { around, journal, rollout, policy, paused, waiting: None };
     let ending = driver.run().await?;
     Ok((ending, driver.rollout))
 }
 
-/// How the driver goes about what is uncertain. Anything but the default is a fault, planted to show that it would be
-/// caught.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Policy {
-    /// Announce, send, and look where no clear answer came.
-    #[default]
-    Sound,
-    /// Send first and announce then.
-    EffectBeforeIntent,
-    /// Take an unclear answer for a no, and send again.
-    NoLook,
-    /// Take an unclear answer for a yes.
-    BlindFaith,
-}
-
-impl Policy {
-    fn planted() -> Self {
-        let faults = [
-            ("effect-before-intent", Self::EffectBeforeIntent),
-            ("no-look", Self::NoLook),
-            ("blind-faith", Self::BlindFaith),
-        ];
-        faults
-            .into_iter()
-            .find(|(name, _)| failpoint::planted(name))
-            .map_or(Self::Sound, |(_, policy)| policy)
-    }
-}
-
-/// How long was waited for one thing so far.
-#[derive(Debug, Default)]
-struct Pauses {
-    next: Option<Duration>,
-    spent: Duration,
-}
-
-impl Pauses {
-    /// The next pause, at least `asked` long where the service asks for one; `None` when patience is at its end.
-    fn next(&mut self, asked: Option<Duration>) -> Option<Duration> {
-        let own = self.next.unwrap_or(FIRST_PAUSE);
-        self.next = Some((own * 2).min(LONGEST_PAUSE));
-        let pause = own.max(asked.unwrap_or_default());
-        self.spent += pause;
-        (self.spent <= PATIENCE).then_some(pause)
-    }
-}
-
 pub(super) struct Driver<'a> {
-    pub(super) around: Around<'a>,
-    pub(super) journal: &'a mut Journal,
-    pub(super) rollout: Rollout,
-    pub(super) policy: Policy,
+    around: Around<'a>,
+    journal: &'a mut Journal,
+    rollout: Rollout,
+    policy: Policy,
     /// The pauses since a write last had a clear answer.
     paused: Pauses,
+    /// What the observer was told is being waited for.
+    waiting: Option<Timestamp>,
 }
 
 /// What came of asking again and again.
@@ -146,7 +97,7 @@ impl<'a> Driver<'a> {
         journal: &'a mut Journal,
         rollout: Rollout,
     ) -> Self {
-        Self { around, journal, rollout, policy, paused: Pauses::default() }
+        Self { around, journal, rollout, policy, paused: Pauses::default(), waiting: None }
     }
 
     pub(super) async fn run(&mut self) -> Result<Ending, Stopped> {
@@ -241,7 +192,7 @@ impl<'a> Driver<'a> {
             }
             Policy::Sound | Policy::EffectBeforeIntent => {}
         }
-        let again = self.paused.next.is_some();
+        let again = self.paused.begun();
         match self.paused.next(None) {
             None => {
                 let why = "writes and looks contradicted one another for too long".to_owned();
@@ -280,7 +231,9 @@ impl<'a> Driver<'a> {
     /// Waits for `until`, or for the next time to see whether somebody interfered. The alias is compared with what was
     /// left on every waking.
     async fn wait(&mut self, until: Timestamp) -> Result<(), Stopped> {
-        self.journal.observer().waiting(until);
+        if self.waiting.replace(until) != Some(until) {
+            self.journal.observer().waiting(until);
+        }
         let wake = until.min(later(self.around.clock.now(), WATCH_EVERY));
         tokio::select! {
             () = self.around.clock.sleep_until(wake) => {}

@@ -5,7 +5,9 @@
 
 mod clock;
 mod drive;
+mod patience;
 mod plan;
+mod policy;
 mod state;
 mod takeover;
 #[cfg(test)]

@@ -243,7 +243,7 @@ mod tests {
         let canary = plan(&spec(shares(&[500])), &percent(), None).unwrap();
         assert_eq!(canary.steps.len(), 1);
         assert_eq!(canary.remarks, [Remark::FirstIsAtOnce]);
-        assert_eq!((canary.from(), canary.prev), (None, vec![]));
+        assert_eq!((canary.from(), &canary.prev[..]), (None, &[][..]));
     }
 
     #[test]

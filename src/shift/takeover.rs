@@ -8,7 +8,7 @@ use super::clock::Clock;
 use super::state::{Illegal, Rollout};
 use crate::ledger::{
     Audit, Because, Ending, Event, History, Journal, JournalError, Ledger, LedgerError, LedgerKey, Observer,
-    Recalled, TakenOver,
+    Recalled, TakenOver, Verb,
 };
 
 /// What is asked of an open run.
@@ -18,8 +18,10 @@ pub enum Order {
     Resume,
     /// All traffic to the new version now.
     Promote,
-    /// Back to what was live before.
+    /// Give the run up: back to what was live before.
     Abort,
+    /// Back to what was live before. An open rollback goes on; any other run is given up.
+    Rollback,
 }
 
 /// An open run, in the hands of whoever asked: the process that drove it before is refused its next entry.
@@ -93,6 +95,12 @@ pub async fn take_over(
     let Some((run, mut recalled)) = open.and_then(|run| Some((run, Recalled::of(run, &entries)?))) else {
         return Err(NotTaken::NothingOpen { key: key.clone() });
     };
+    let order = match (order, recalled.opened.verb) {
+        // Its process died, and whoever asks for a rollback again wants this one.
+        (Order::Rollback, Verb::Rollback | Verb::Abort) => Order::Resume,
+        (Order::Rollback, Verb::Deploy | Verb::Promote) => Order::Abort,
+        (order, _) => order,
+    };
     let mut journal = Journal::new(ledger, key.clone(), run, &entries, observer);
     let Some(plan) = recalled.plan.clone() else {
         take_early(&mut journal, &mut recalled, order, audit, clock).await?;
@@ -104,7 +112,7 @@ pub async fn take_over(
         _ if rollout.ending().is_some() => Event::Resumed { audit: audit.clone() },
         Order::Resume => Event::Resumed { audit: audit.clone() },
         Order::Promote => Event::Hastened { by },
-        Order::Abort => Event::Abandoned { by },
+        Order::Abort | Order::Rollback => Event::Abandoned { by },
     };
     let at = clock.now();
     let rollout = rollout.apply(at, &event).map_err(|illegal| NotTaken::Unfit { run, why: illegal.why })?;
@@ -125,7 +133,7 @@ async fn take_early(
         Order::Resume => {
             journal.append(clock.now(), Event::Resumed { audit: audit.clone() }).await?;
         }
-        Order::Abort => {
+        Order::Abort | Order::Rollback => {
             let by = audit.by.clone();
             journal.append(clock.now(), Event::Abandoned { by: by.clone() }).await?;
             let ending = Ending::Returned { because: Because::Abandoned { by } };
