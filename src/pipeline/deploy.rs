@@ -19,6 +19,8 @@ use crate::shift::{ShiftSpec, Strategy, plan};
 pub struct Wish {
     /// Where the image comes from.
     pub source: ImageSource,
+    /// The same as it was written.
+    pub source_text: String,
     /// What relative paths in `source` are relative to.
     pub directory: std::path::PathBuf,
     /// What the image is to run on; the provider's first platform where the manifest states none.
@@ -71,7 +73,7 @@ pub async fn deploy(
         verb: Verb::Deploy,
         audit: context.audit.clone(),
         from: live.as_ref().map(|alias| alias.routing.clone()),
-        image: Some(Meant { source: Some(wish.source.to_string()), digest: image.digest.clone(), version: None }),
+        image: Some(Meant { source: Some(wish.source_text.clone()), digest: image.digest.clone(), version: None }),
         config: Some(stages::config_facts(&wish.config, context.run)),
         undoes: None,
         tool: env!("CARGO_PKG_VERSION").to_owned(),
@@ -98,7 +100,7 @@ pub(super) async fn open_image(
     .await
     .expect("opening an image does not panic")?;
     landing.image = Some(Landed {
-        source: Some(wish.source.to_string()),
+        source: Some(wish.source_text.clone()),
         digest: image.digest.clone(),
         reference: None,
         source_digest: Some(image.source_digest.clone()),

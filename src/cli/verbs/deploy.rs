@@ -148,6 +148,7 @@ pub(super) fn wish(unit: &Unit, directory: &Path, mode: Mode, landing: &mut Land
     };
     Wish {
         source: unit.image.clone(),
+        source_text: unit.source.clone(),
         directory: directory.to_owned(),
         platform: unit.platform.clone(),
         repository: unit.repository.clone(),
