@@ -136,7 +136,8 @@ fn no_cloud_is_named_outside_providers_rs() {
             continue;
         }
         for (number, line) in text.lines().enumerate() {
-            if let Some(word) = words(line).find(|word| CLOUDS.contains(&word.to_ascii_lowercase().as_str())) {
+            if let Some(word) = words(line).find(|word| CLOUDS.contains(&word.to_ascii_lowercase().as_str()))
+            {
                 wrong.push(format!("{}:{} names {word}", path.display(), number + 1));
             }
         }
@@ -157,8 +158,17 @@ fn only_the_driver_moves_an_alias() {
 
 #[test]
 fn decisions_know_no_clock_no_disk_and_no_cloud() {
-    const FORBIDDEN: [&str; 9] =
-        ["async ", ".await", "tokio", "std::fs", "std::net", "Timestamp::now", "SystemTime", "Instant", "dyn Provider"];
+    const FORBIDDEN: [&str; 9] = [
+        "async ",
+        ".await",
+        "tokio",
+        "std::fs",
+        "std::net",
+        "Timestamp::now",
+        "SystemTime",
+        "Instant",
+        "dyn Provider",
+    ];
     let pure = [
         "src/shift/plan.rs",
         "src/shift/state.rs",
@@ -169,7 +179,8 @@ fn decisions_know_no_clock_no_disk_and_no_cloud() {
         "src/report/outcome.rs",
     ];
     for file in pure {
-        let text = std::fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let text =
+            std::fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
         let code = code(&text);
         for forbidden in FORBIDDEN {
             assert!(!code.contains(forbidden), "{file} is a decision and has {forbidden:?}");
@@ -223,6 +234,9 @@ fn the_contract_has_no_http_and_no_tls_in_its_tree() {
     let tree = String::from_utf8_lossy(&output.stdout);
     for line in tree.lines() {
         let name = line.split(' ').next().unwrap_or_default();
-        assert!(!["hyper", "reqwest", "rustls", "ring", "tokio", "http"].contains(&name), "the contract depends on {name}");
+        assert!(
+            !["hyper", "reqwest", "rustls", "ring", "tokio", "http"].contains(&name),
+            "the contract depends on {name}"
+        );
     }
 }

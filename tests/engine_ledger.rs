@@ -121,7 +121,9 @@ async fn drive_to_end(
     rollout: Rollout,
 ) -> std::result::Result<Ending, Stopped> {
     let (clock, interrupt) = (SystemClock::start(), CancellationToken::new());
-    drive(Around { functions: cloud, clock: &clock, interrupt: &interrupt }, journal, rollout).await.map(|(ending, _)| ending)
+    drive(Around { functions: cloud, clock: &clock, interrupt: &interrupt }, journal, rollout)
+        .await
+        .map(|(ending, _)| ending)
 }
 
 /// Deploys in the name of `by`, as far as the ledger lets it.

@@ -27,11 +27,23 @@ const TOP: &str = "{about}\n\n{usage-heading} {usage}\n\n{subcommands}\n\nOption
 #[derive(Debug, Clone, Args)]
 pub struct OutputArgs {
     /// How the result is told: stdout carries it and nothing else
-    #[arg(long, global = true, value_name = "human|json|jsonl", default_value = "human", hide_default_value = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "human|json|jsonl",
+        default_value = "human",
+        hide_default_value = true
+    )]
     #[arg(hide_possible_values = true, env = "LONGSHORE_OUTPUT", hide_env = true)]
     pub output: Output,
     /// When colours are used
-    #[arg(long, global = true, value_name = "auto|always|never", default_value = "auto", hide_default_value = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "auto|always|never",
+        default_value = "auto",
+        hide_default_value = true
+    )]
     #[arg(hide_possible_values = true)]
     pub color: Color,
     /// More of the log on stderr; twice for all of it
@@ -137,8 +149,21 @@ pub enum Verb {
 impl Verb {
     /// Every verb as it is typed; a test compares them with the parser's.
     pub const WORDS: [&'static str; 15] = [
-        "init", "check", "plan", "deploy", "push", "status", "rollback", "resume", "promote", "abort", "history", "invoke",
-        "local", "schema", "completions",
+        "init",
+        "check",
+        "plan",
+        "deploy",
+        "push",
+        "status",
+        "rollback",
+        "resume",
+        "promote",
+        "abort",
+        "history",
+        "invoke",
+        "local",
+        "schema",
+        "completions",
     ];
 
     /// The verb as it is typed.

@@ -50,7 +50,9 @@ pub(crate) fn of_failure(failure: &Failure) -> (Outcome, &'static str) {
         Failure::Image(error) => (Outcome::Refused, of_image(error.kind)),
         Failure::Push(error) => of_push(error),
         Failure::Cloud(error) => of_cloud(error),
-        Failure::Ledger(_) | Failure::Journal(JournalError::Ledger(_)) | Failure::Replay(_) => (Outcome::Preempted, "ledger"),
+        Failure::Ledger(_) | Failure::Journal(JournalError::Ledger(_)) | Failure::Replay(_) => {
+            (Outcome::Preempted, "ledger")
+        }
         Failure::Shift(Stopped::Ledger(_) | Stopped::Illegal(_)) => (Outcome::Preempted, "ledger"),
         Failure::Journal(JournalError::TakenOver(_)) | Failure::Shift(Stopped::TakenOver(_)) => {
             (Outcome::Preempted, "taken_over")

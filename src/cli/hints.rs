@@ -41,17 +41,27 @@ pub(crate) fn of_failure(failure: &Failure) -> Option<String> {
              rollback` work from the alias alone"
         }
         Failure::AnotherRun { .. } => "`longshore status` shows the run that is open",
-        Failure::NothingOpen { .. } => "`longshore history` lists the runs that ended; `longshore rollback` takes one back",
+        Failure::NothingOpen { .. } => {
+            "`longshore history` lists the runs that ended; `longshore rollback` takes one back"
+        }
         Failure::Unfit { .. } => "`longshore status` shows where it stands",
         Failure::NoAlias { .. } => "`longshore deploy` makes it; `longshore status` shows what is there",
         Failure::NothingBehind { candidates, .. } if candidates.is_empty() => return None,
         Failure::NothingBehind { .. } => "name the version with `--to VERSION`",
-        Failure::BadTarget { .. } => "name another version with `--to VERSION`; `longshore history` lists what was live",
-        Failure::Scan { .. } => "state `on_absent: warn` under `scan:` to deploy unscanned images, or take `scan:` away",
-        Failure::Smoke { .. } => "no traffic was moved; the version stays and can be asked with `longshore invoke --version`",
+        Failure::BadTarget { .. } => {
+            "name another version with `--to VERSION`; `longshore history` lists what was live"
+        }
+        Failure::Scan { .. } => {
+            "state `on_absent: warn` under `scan:` to deploy unscanned images, or take `scan:` away"
+        }
+        Failure::Smoke { .. } => {
+            "no traffic was moved; the version stays and can be asked with `longshore invoke --version`"
+        }
         Failure::WrongDigest { .. } => "somebody else updated the function at the same time; deploy again",
         Failure::Changed { .. } => "`longshore abort` ends the run; then deploy what the manifest has now",
-        Failure::NeedsManifest { .. } => "name the manifest with `-f FILE`, or end the run with `longshore abort`",
+        Failure::NeedsManifest { .. } => {
+            "name the manifest with `-f FILE`, or end the run with `longshore abort`"
+        }
         Failure::Unsupported { .. } => "take the key away for this target",
         Failure::Interrupted => "`longshore resume` goes on, `longshore abort` ends the run",
     };
@@ -82,10 +92,14 @@ pub(crate) fn of_cloud(error: &Error) -> Option<String> {
     let text = match error.kind {
         ErrorKind::Unauthenticated => "check the credentials that this target uses",
         ErrorKind::Denied => "ask for the permission, or use other credentials",
-        ErrorKind::Conflict => "somebody else changed it at the same moment: look with `longshore status`, then try again",
+        ErrorKind::Conflict => {
+            "somebody else changed it at the same moment: look with `longshore status`, then try again"
+        }
         ErrorKind::Busy => "another update is in progress: wait for it, then try again",
         ErrorKind::Throttled { .. } | ErrorKind::Unavailable => "try again in a while",
-        ErrorKind::Indeterminate => "`longshore status` shows whether it happened; `longshore resume` goes on",
+        ErrorKind::Indeterminate => {
+            "`longshore status` shows whether it happened; `longshore resume` goes on"
+        }
         _ => return None,
     };
     Some(text.to_owned())
@@ -99,8 +113,10 @@ fn of_ledger(error: &LedgerError) -> Option<String> {
              the full address works without it"
         }
         LedgerError::Newer { .. } => "use the longshore that wrote it, or a newer one",
-        LedgerError::Unwritable { .. } => "make room or give write permission, then run `longshore resume`; no traffic was moved \
-             that the ledger does not know of",
+        LedgerError::Unwritable { .. } => {
+            "make room or give write permission, then run `longshore resume`; no traffic was moved \
+             that the ledger does not know of"
+        }
         LedgerError::Unreadable { .. } => "check that the ledger's folder can be read",
         LedgerError::Unclear { .. } => "`longshore status` shows what is live; `longshore resume` goes on",
     };

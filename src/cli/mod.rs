@@ -59,7 +59,8 @@ impl Answer {
 pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let began = Instant::now();
     let words: Vec<OsString> = words.into_iter().collect();
-    let parsed = Cli::command().try_get_matches_from(&words).and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed =
+        Cli::command().try_get_matches_from(&words).and_then(|matches| Cli::from_arg_matches(&matches));
     match parsed {
         Ok(cli) => {
             progress::start_log(&cli.output);
@@ -142,6 +143,10 @@ fn output_of(words: &[OsString]) -> OutputArgs {
 fn command_of(words: &[OsString]) -> &'static str {
     let command = Cli::command();
     let verbs: Vec<String> = command.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
-    let stated = words.iter().skip(1).map(|word| word.to_string_lossy()).find(|word| verbs.iter().any(|verb| verb == word));
+    let stated = words
+        .iter()
+        .skip(1)
+        .map(|word| word.to_string_lossy())
+        .find(|word| verbs.iter().any(|verb| verb == word));
     stated.and_then(|word| Verb::WORDS.iter().find(|known| **known == word).copied()).unwrap_or("longshore")
 }

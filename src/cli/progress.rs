@@ -24,10 +24,17 @@ pub(super) fn start_log(args: &OutputArgs) {
         1 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
-    let filter =
-        EnvFilter::builder().with_default_directive(level.into()).with_env_var("LONGSHORE_LOG").from_env_lossy();
+    let filter = EnvFilter::builder()
+        .with_default_directive(level.into())
+        .with_env_var("LONGSHORE_LOG")
+        .from_env_lossy();
     let coloured = output::style(args, &io::stderr()) == Style::Coloured;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(coloured).without_time().init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(coloured)
+        .without_time()
+        .init();
 }
 
 /// Who is told of events, by how the result is told.
@@ -73,8 +80,12 @@ fn sentence(event: &Event) -> Option<String> {
         Event::Build { command } => Some(format!("build: {command}")),
         Event::CloudStarted { functions } => Some(format!("started the local cloud on {functions}")),
         Event::Image { digest, size } => Some(format!("image sha256:{} ({})", digest.short(), bytes(*size))),
-        Event::Pushed { reference, bytes_sent: 0 } => Some(format!("pushed {reference}: it was there already")),
-        Event::Pushed { reference, bytes_sent } => Some(format!("pushed {reference} ({} sent)", bytes(*bytes_sent))),
+        Event::Pushed { reference, bytes_sent: 0 } => {
+            Some(format!("pushed {reference}: it was there already"))
+        }
+        Event::Pushed { reference, bytes_sent } => {
+            Some(format!("pushed {reference} ({} sent)", bytes(*bytes_sent)))
+        }
         Event::Publishing => Some("publishing a version".to_owned()),
         Event::Published { version } => Some(format!("version {version} can serve")),
         Event::Routed { routing } => Some(format!("traffic: {routing}")),
@@ -119,8 +130,10 @@ impl Bars {
             BlobState::Sending { sent } => {
                 let bar = blobs.entry(digest.clone()).or_insert_with(|| {
                     let template = "  {prefix} {bar:24} {bytes:>10} of {total_bytes}  {bytes_per_sec}  {eta}";
-                    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-                    self.all.add(ProgressBar::new(size).with_style(style).with_prefix(digest.short().to_owned()))
+                    let style = ProgressStyle::with_template(template)
+                        .unwrap_or_else(|_| ProgressStyle::default_bar());
+                    self.all
+                        .add(ProgressBar::new(size).with_style(style).with_prefix(digest.short().to_owned()))
                 });
                 bar.set_position(sent);
             }
@@ -135,12 +148,16 @@ impl Bars {
     fn wait(&self, unit: &UnitName, until: Timestamp) {
         let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
         let bar = waits.entry(unit.clone()).or_insert_with(|| {
-            let style = ProgressStyle::with_template("  {spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+            let style = ProgressStyle::with_template("  {spinner} {msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
             let bar = self.all.add(ProgressBar::new_spinner().with_style(style));
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
-        bar.set_message(format!("{unit} waits until {}; Ctrl-C leaves traffic as it is", until.strftime("%H:%M:%SZ")));
+        bar.set_message(format!(
+            "{unit} waits until {}; Ctrl-C leaves traffic as it is",
+            until.strftime("%H:%M:%SZ")
+        ));
     }
 
     fn end_wait(&self, unit: &UnitName) {

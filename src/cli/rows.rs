@@ -32,7 +32,12 @@ pub(super) fn function(
 }
 
 /// The row of one alias under an outcome that is known.
-pub(super) fn row(subject: &Subject, landing: Landing, outcome: Outcome, error: Option<Fault>) -> FunctionRow {
+pub(super) fn row(
+    subject: &Subject,
+    landing: Landing,
+    outcome: Outcome,
+    error: Option<Fault>,
+) -> FunctionRow {
     // The number of a version that was only rehearsed is nobody's.
     let planned = outcome == Outcome::Planned;
     let known = |version: longshore_contract::Version| (version.as_str() != "0").then(|| version.to_string());

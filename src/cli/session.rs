@@ -156,7 +156,12 @@ pub(super) fn ledger_of(deployment: &Deployment, stated: Option<&str>) -> Result
 }
 
 /// A unit as something to work on.
-pub(super) fn subject(unit: &Unit, provider: &Arc<dyn Provider>, at: AliasRef, ledger: &Arc<dyn Ledger>) -> Subject {
+pub(super) fn subject(
+    unit: &Unit,
+    provider: &Arc<dyn Provider>,
+    at: AliasRef,
+    ledger: &Arc<dyn Ledger>,
+) -> Subject {
     let calls = Calls::default();
     Subject {
         unit: UnitName { function: unit.function.clone(), target: unit.target.clone() },
@@ -169,8 +174,12 @@ pub(super) fn subject(unit: &Unit, provider: &Arc<dyn Provider>, at: AliasRef, l
 
 /// The units that `word` names; all of them where it names none.
 fn chosen(deployment: &Deployment, word: Option<&SubjectWord>) -> Result<Vec<Unit>, Answer> {
-    let Some(SubjectWord::Listed { function, target, .. }) = word else { return Ok(deployment.units.clone()) };
-    let fits = |unit: &&Unit| unit.function == *function && target.as_ref().is_none_or(|target| unit.target == *target);
+    let Some(SubjectWord::Listed { function, target, .. }) = word else {
+        return Ok(deployment.units.clone());
+    };
+    let fits = |unit: &&Unit| {
+        unit.function == *function && target.as_ref().is_none_or(|target| unit.target == *target)
+    };
     let units: Vec<Unit> = deployment.units.iter().filter(fits).cloned().collect();
     if units.is_empty() {
         let there: Vec<String> = deployment.units.iter().map(Unit::label).collect();
@@ -185,6 +194,13 @@ fn chosen(deployment: &Deployment, word: Option<&SubjectWord>) -> Result<Vec<Uni
 pub(super) struct Clouds(BTreeMap<String, Arc<dyn Provider>>);
 
 impl Clouds {
+    /// The provider of the unit's target, which is not asked anything.
+    pub(super) fn unasked(unit: &Unit) -> longshore_contract::Result<Arc<dyn Provider>> {
+        let registration =
+            providers::find(&unit.provider).expect("the manifest's reader knows the same providers");
+        (registration.connect)(&unit.settings)
+    }
+
     /// The provider of the unit's target. Settings are the target's, so that its name is enough to know it by.
     pub(super) async fn connect(
         &mut self,
@@ -195,7 +211,8 @@ impl Clouds {
         if let Some(provider) = self.0.get(&unit.target) {
             return Ok(provider.clone());
         }
-        let registration = providers::find(&unit.provider).expect("the manifest's reader knows the same providers");
+        let registration =
+            providers::find(&unit.provider).expect("the manifest's reader knows the same providers");
         let name = UnitName { function: unit.function.clone(), target: unit.target.clone() };
         let provider = connect(registration, &unit.settings, wake, observer, &name).await?;
         self.0.insert(unit.target.clone(), provider.clone());

@@ -44,9 +44,7 @@ impl FromStr for SubjectWord {
                     alias: alias.parse::<AliasName>().map_err(|error| error.to_string())?,
                 },
             }),
-            _ => Err(format!(
-                "{text:?} is neither FUNCTION[@TARGET][:ALIAS] nor PROVIDER:REGION:NAME:ALIAS"
-            )),
+            _ => Err(format!("{text:?} is neither FUNCTION[@TARGET][:ALIAS] nor PROVIDER:REGION:NAME:ALIAS")),
         }
     }
 }

@@ -124,6 +124,20 @@ pub struct Change {
     pub why: String,
 }
 
+impl Image {
+    /// Bytes of all configurations and layers beneath it, one that stands twice counted twice.
+    pub fn size(&self) -> u64 {
+        match &self.kind {
+            Kind::Manifest(manifest) => {
+                manifest.config.size + manifest.layers.iter().map(|layer| layer.size).sum::<u64>()
+            }
+            Kind::Index(children) => {
+                children.iter().filter_map(|child| child.image.as_ref()).map(Self::size).sum()
+            }
+        }
+    }
+}
+
 /// What opening an image depends on besides its source.
 #[derive(Debug, Clone)]
 pub struct Context {

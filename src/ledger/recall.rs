@@ -28,13 +28,11 @@ pub struct Recalled {
 }
 
 impl Recalled {
-    /// What `entries`, an alias's ledger, tell of `run`; `None` where they do not tell how it began.
-    pub fn of(run: RunId, entries: &[Entry]) -> Option<Self> {
-        let mut own = entries.iter().filter(|entry| entry.run == run);
-        let Event::Opened(opened) = &own.next()?.event else { return None };
-        let mut recalled = Self {
+    /// A run that has just begun.
+    pub fn fresh(run: RunId, opened: Opened) -> Self {
+        Self {
             run,
-            opened: Opened::clone(opened),
+            opened,
             pushed: None,
             cleared: None,
             publishing: None,
@@ -42,7 +40,14 @@ impl Recalled {
             plan: None,
             moves: Vec::new(),
             ending: None,
-        };
+        }
+    }
+
+    /// What `entries`, an alias's ledger, tell of `run`; `None` where they do not tell how it began.
+    pub fn of(run: RunId, entries: &[Entry]) -> Option<Self> {
+        let mut own = entries.iter().filter(|entry| entry.run == run);
+        let Event::Opened(opened) = &own.next()?.event else { return None };
+        let mut recalled = Self::fresh(run, Opened::clone(opened));
         for entry in own {
             recalled.take(entry);
         }

@@ -1,7 +1,7 @@
 //! Where an image comes from.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use longshore_contract::{Platform, Secret};
 
@@ -33,6 +33,10 @@ impl FromText for ImageText {
 
     fn from_text(text: &str) -> Result<Self, Refusal> {
         match text.parse() {
+            // `ocl:image` could be an image called ocl; that it was meant is less likely.
+            Err(InvalidSource::NotYet { .. }) if misspelt(text).is_some() => {
+                Err(Refusal::hint(misspelt(text).unwrap_or_default()))
+            }
             Ok(source) => Ok(Self { source, text: text.to_owned() }),
             Err(InvalidSource::NotYet { what, instead, .. }) => Err(Refusal {
                 message: Some(format!("{what} comes with a later version of Longshore")),
@@ -44,6 +48,13 @@ impl FromText for ImageText {
             Err(InvalidSource::Unknown { .. }) => Err(not_a_source(text)),
         }
     }
+}
+
+/// The scheme that `text` seems to mean and does not quite say.
+fn misspelt(text: &str) -> Option<String> {
+    let (scheme, _) = text.split_once(':').filter(|(scheme, _)| !scheme.contains(['/', '.']))?;
+    let meant = nearest(scheme, SCHEMES).filter(|meant| *meant != scheme)?;
+    Some(format!("did you mean `{meant}:`?"))
 }
 
 /// A guess at what was meant by a text that is no source.

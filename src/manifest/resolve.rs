@@ -20,6 +20,7 @@ use super::source::Span;
 use super::target::Target;
 use super::tree::{Kind, Node};
 use super::value::is_repository_path;
+use crate::image::ImageSource;
 
 /// What `--only` names.
 #[derive(Debug, Clone)]
@@ -316,7 +317,7 @@ fn resolve_image(
         ImageForm::Text(image) => Some((image.text.clone(), image.resolve(directory))),
         ImageForm::Assemble(table, owner) => {
             let assembly = table.resolve(owner, platform, directory, drafts)?;
-            Some(("assemble".to_owned(), ImageSource::Assemble(Box::new(assembly))))
+            Some(("assemble".to_owned(), ImageSource::Assemble(assembly)))
         }
     }
 }

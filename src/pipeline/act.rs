@@ -54,5 +54,11 @@ pub async fn act(
 /// A target taken from a split alias itself; `skip` of what its description calls previous lies on top of it.
 fn aim(live: &Alias, version: &Version, digest: Option<String>, skip: usize) -> Target {
     let prev = live.note.breadcrumb.iter().flat_map(|crumb| crumb.prev.iter().skip(skip));
-    Target { version: version.clone(), digest, undoes: None, behind: prev.cloned().collect(), source: Source::Split }
+    Target {
+        version: version.clone(),
+        digest,
+        undoes: None,
+        behind: prev.cloned().collect(),
+        source: Source::Split,
+    }
 }

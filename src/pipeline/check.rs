@@ -25,9 +25,11 @@ pub async fn check(
     landing: &mut Landing,
 ) -> Vec<Failure> {
     let mut found = Vec::new();
-    let image = deploy::open_image(subject, wish, context, landing).await.map_err(|failure| found.push(failure));
+    let image =
+        deploy::open_image(subject, wish, context, landing).await.map_err(|failure| found.push(failure));
     if depth == Depth::Cloud
-        && let Err(failure) = ask(subject, wish, context, image.ok().map(|image| image.digest), landing, &mut found).await
+        && let Err(failure) =
+            ask(subject, wish, context, image.ok().map(|image| image.digest), landing, &mut found).await
     {
         found.push(failure);
     }

@@ -8,10 +8,9 @@ use super::stages::{self, Stage};
 use super::{Arrival, Context, Failure, Landed, Landing, Subject, none_open};
 use crate::image::{Image, ImageSource};
 use crate::ledger::{Event, History, Meant, Opened, Recalled, Verb};
-use crate::manifest::Smoke;
+use crate::manifest::{ScanPolicy, Smoke};
 use crate::progress;
 use crate::publish::diff::differences;
-use crate::scan::ScanPolicy;
 use crate::shift::{ShiftSpec, Strategy, plan};
 
 /// What the manifest asks of one function on one target.
@@ -73,13 +72,18 @@ pub async fn deploy(
         verb: Verb::Deploy,
         audit: context.audit.clone(),
         from: live.as_ref().map(|alias| alias.routing.clone()),
-        image: Some(Meant { source: Some(wish.source_text.clone()), digest: image.digest.clone(), version: None }),
+        image: Some(Meant {
+            source: Some(wish.source_text.clone()),
+            digest: image.digest.clone(),
+            version: None,
+        }),
         config: Some(stages::config_facts(&wish.config, context.run)),
         undoes: None,
         tool: env!("CARGO_PKG_VERSION").to_owned(),
     };
     journal.append(context.clock.now(), Event::Opened(Box::new(opened.clone()))).await?;
-    let stage = Stage { recalled: Recalled::fresh(context.run, opened), live: Some(live), image: Some(image) };
+    let stage =
+        Stage { recalled: Recalled::fresh(context.run, opened), live: Some(live), image: Some(image) };
     stages::run(subject, Some(wish), context, &mut journal, stage, landing).await
 }
 
@@ -90,7 +94,8 @@ pub(super) async fn open_image(
     context: &Context,
     landing: &mut Landing,
 ) -> Result<Image, Failure> {
-    let platform = wish.platform.clone().or_else(|| subject.provider.capabilities().platforms.first().cloned());
+    let platform =
+        wish.platform.clone().or_else(|| subject.provider.capabilities().platforms.first().cloned());
     let open = crate::image::Context { directory: wish.directory.clone(), platform: platform.clone() };
     let source = wish.source.clone();
     let image = tokio::task::spawn_blocking(move || {

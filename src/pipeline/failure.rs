@@ -81,7 +81,7 @@ pub enum Failure {
         alias: String,
     },
     /// Nothing was live before.
-    #[error("nothing that was live on {alias} before {live} is known{}", candidates(.candidates))]
+    #[error("nothing that was live on {alias} before {live} is known{}", listed(.candidates))]
     NothingBehind {
         /// The alias.
         alias: String,
@@ -184,7 +184,7 @@ impl Failure {
     }
 }
 
-fn candidates(versions: &[Version]) -> String {
+fn listed(versions: &[Version]) -> String {
     let names: Vec<&str> = versions.iter().map(Version::as_str).collect();
     match names.as_slice() {
         [] => "; no other version exists".to_owned(),

@@ -20,7 +20,7 @@ use longshore_contract::{AliasRef, Calls, Provider, Reference, Routing, RunId, V
 use tokio_util::sync::CancellationToken;
 
 use crate::image::Change;
-use crate::ledger::{Audit, Entry, History, Journal, Ending, Ledger, LedgerKey};
+use crate::ledger::{Audit, Ending, Entry, History, Journal, Ledger, LedgerKey};
 use crate::progress::{BlobState, Event, Observer, UnitName};
 use crate::push::Registries;
 use crate::shift::{Around, Clock};

@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use longshore_contract::{
-    Alias, AliasRef, AliasWrite, Calls, Capabilities, Ensured, Error, ErrorKind, Finding, Function, FunctionName,
-    Functions, Invocation, Login, Payload, Place, Provider, Published, Qualifier, Registry, Release, Repository,
-    Result, Revision, VersionSummary,
+    Alias, AliasRef, AliasWrite, Calls, Capabilities, Ensured, Error, ErrorKind, Finding, Function,
+    FunctionName, Functions, Invocation, Login, Payload, Place, Provider, Published, Qualifier, Registry,
+    Release, Repository, Result, Revision, VersionSummary,
 };
 
-use super::{Arrival, Subject};
 use super::deploy::unknown_version;
+use super::{Arrival, Subject};
 use crate::ledger::{Entry, Ledger, LedgerError, LedgerKey};
 use crate::shift::Clock;
 
@@ -123,7 +123,12 @@ impl Functions for Rehearsed {
     }
 
     async fn invoke(&self, name: &FunctionName, at: &Qualifier, _payload: &Payload) -> Result<Invocation> {
-        Err(Error::new(ErrorKind::Invalid, "invoke", format!("{name}:{at}"), "a rehearsal sends nothing to a function"))
+        Err(Error::new(
+            ErrorKind::Invalid,
+            "invoke",
+            format!("{name}:{at}"),
+            "a rehearsal sends nothing to a function",
+        ))
     }
 }
 

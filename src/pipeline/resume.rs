@@ -46,7 +46,8 @@ pub(super) async fn go_on(
     }
     let (ledger, observer) = (subject.ledger.clone(), Arc::new(context.teller(subject)));
     let taken = take_over(ledger, &subject.key(), order, &context.audit, &*context.clock, observer).await;
-    let Taken { mut journal, recalled, rollout } = taken.map_err(|error| refused(error, &subject.at.to_string()))?;
+    let Taken { mut journal, recalled, rollout } =
+        taken.map_err(|error| refused(error, &subject.at.to_string()))?;
     name_image(&recalled, landing);
     if let Some(ending) = recalled.ending.clone() {
         return Ok(Arrival::Ended(ending));
@@ -93,7 +94,8 @@ async fn still_meant(
 /// Puts what the ledger knows of the image into the landing, where it was not just read.
 fn name_image(recalled: &Recalled, landing: &mut Landing) {
     let Some(meant) = &recalled.opened.image else { return };
-    let reference = recalled.pushed.clone().map(|reference| longshore_contract::Reference { tag: None, ..reference });
+    let reference =
+        recalled.pushed.clone().map(|reference| longshore_contract::Reference { tag: None, ..reference });
     let landed = landing.image.get_or_insert_with(|| Landed {
         source: meant.source.clone(),
         digest: meant.digest.clone(),
@@ -117,4 +119,3 @@ fn refused(error: NotTaken, alias: &str) -> Failure {
         NotTaken::Ledger(error) => Failure::Ledger(error),
     }
 }
-

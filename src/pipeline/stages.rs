@@ -1,9 +1,7 @@
 //! The stages of a run that bring a version into being and put it behind its alias. Each is passed over where the
 //! ledger knows that it is done, so a fresh run and a resumed one go the same way.
 
-use longshore_contract::{
-    Alias, Config, FunctionSpec, Published, Qualifier, Reference, Release, RunId,
-};
+use longshore_contract::{Alias, Config, FunctionSpec, Published, Qualifier, Reference, Release, RunId};
 use sha2::{Digest as _, Sha256};
 
 use super::deploy::Wish;
@@ -152,7 +150,8 @@ async fn send(
     let destination = Destination::with_login(reference, login);
     let (registries, teller) = (&*context.registries, context.teller(subject));
     let pushed = push::push(registries, &image, &destination, Verify::Size, &subject.calls, &teller).await?;
-    let event = progress::Event::Pushed { reference: by_digest(&pushed.reference), bytes_sent: pushed.bytes_sent };
+    let event =
+        progress::Event::Pushed { reference: by_digest(&pushed.reference), bytes_sent: pushed.bytes_sent };
     context.tell(subject, event);
     journal.append(context.clock.now(), Event::Pushed { reference: pushed.reference.clone() }).await?;
     Ok(pushed.reference)
@@ -210,7 +209,8 @@ async fn publish(
             "the ledger names an image without its digest",
         )
     })?;
-    let platform = wish.platform.clone().or_else(|| subject.provider.capabilities().platforms.first().cloned());
+    let platform =
+        wish.platform.clone().or_else(|| subject.provider.capabilities().platforms.first().cloned());
     let release = Release {
         spec: FunctionSpec {
             name: subject.at.function.clone(),

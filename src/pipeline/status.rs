@@ -43,7 +43,9 @@ pub async fn status(subject: &Subject, landing: &mut Landing) -> Result<Status, 
     });
     if let Some(crumb) = elsewhere {
         landing.run = Some(crumb.run);
-        landing.notes.push(format!("run {} is open by the alias's description, and not in this ledger", crumb.run));
+        landing
+            .notes
+            .push(format!("run {} is open by the alias's description, and not in this ledger", crumb.run));
     }
     Ok(Status { open })
 }

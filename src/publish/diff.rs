@@ -70,22 +70,40 @@ mod tests {
             port: Some(9000),
             handler: Some("h".into()),
             command: Some(vec!["c".into()]),
-            environment: Some([("A".to_owned(), Secret::new("1")), ("B".to_owned(), Secret::new("2"))].into()),
+            environment: Some(
+                [("A".to_owned(), Secret::new("1")), ("B".to_owned(), Secret::new("2"))].into(),
+            ),
             raw: [("Layers".to_owned(), serde_json::json!([]))].into(),
         };
         assert!(differences(&wanted, &wanted).is_empty());
-        let found =
-            Config { environment: Some([("A".to_owned(), Secret::new("0")), ("C".to_owned(), Secret::new("3"))].into()), ..Config::default() };
+        let found = Config {
+            environment: Some(
+                [("A".to_owned(), Secret::new("0")), ("C".to_owned(), Secret::new("3"))].into(),
+            ),
+            ..Config::default()
+        };
         assert_eq!(
             keys(&wanted, &found),
-            ["role", "memory", "timeout", "port", "handler", "command", "environment.A", "environment.B", "environment.C", "raw.Layers"]
+            [
+                "role",
+                "memory",
+                "timeout",
+                "port",
+                "handler",
+                "command",
+                "environment.A",
+                "environment.B",
+                "environment.C",
+                "raw.Layers"
+            ]
         );
     }
 
     #[test]
     fn stating_an_empty_environment_takes_the_old_one_away() {
         let wanted = Config { environment: Some([].into()), ..Config::default() };
-        let found = Config { environment: Some([("A".to_owned(), Secret::new("0"))].into()), ..Config::default() };
+        let found =
+            Config { environment: Some([("A".to_owned(), Secret::new("0"))].into()), ..Config::default() };
         assert_eq!(keys(&wanted, &found), ["environment.A"]);
         assert!(differences(&wanted, &Config::default()).is_empty());
     }

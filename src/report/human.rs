@@ -104,7 +104,13 @@ fn push(row: &PushRow, style: Style) -> String {
     if let Some(image) = &row.image {
         let _ = write!(out, "  {}", image.reference.as_ref().unwrap_or(&image.digest));
         let blobs = row.blobs;
-        let _ = write!(out, "\n  blobs: {} sent, {} there already, {}", blobs.sent, blobs.present, bytes(row.bytes_sent));
+        let _ = write!(
+            out,
+            "\n  blobs: {} sent, {} there already, {}",
+            blobs.sent,
+            blobs.present,
+            bytes(row.bytes_sent)
+        );
         for change in &image.changed {
             let _ = write!(out, "\n  image: {} ({})", change.what, change.why);
         }
@@ -147,7 +153,8 @@ fn history(rows: &[HistoryRow]) -> String {
     }
     let mut table = table(&["RUN", "WHEN", "ALIAS", "VERB", "OUTCOME", "VERSIONS", "BY", "MESSAGE"]);
     for row in rows {
-        let versions = format!("{} -> {}", row.from.as_deref().unwrap_or("none"), row.to.as_deref().unwrap_or("?"));
+        let versions =
+            format!("{} -> {}", row.from.as_deref().unwrap_or("none"), row.to.as_deref().unwrap_or("?"));
         let undoes = row.undoes.as_ref().map_or_else(String::new, |run| format!("undoes {run}"));
         let message = row.message.clone().unwrap_or(undoes);
         let by = row.by.clone().unwrap_or_default();
@@ -179,7 +186,8 @@ fn embedded(facts: &EmbeddedFacts) -> String {
     if !facts.versions.is_empty() {
         let mut table = table(&["FUNCTION", "VERSION", "INSTANCES", "INVOCATIONS", "ERRORS", "P50", "P95"]);
         for row in &facts.versions {
-            let latency = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"));
+            let latency =
+                |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"));
             table.add_row([
                 row.function.clone(),
                 row.version.clone(),
@@ -208,7 +216,7 @@ fn check(row: &CheckRow, style: Style) -> String {
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(header.iter().copied());
+    table.load_style(presets::NOTHING).set_header(header.iter().copied());
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }

@@ -119,7 +119,9 @@ impl Serialize for Report {
         map.serialize_entry("elapsed_ms", &u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX))?;
         map.serialize_entry("error", &self.errors.first())?;
         map.serialize_entry("errors", &self.errors)?;
-        if let serde_json::Value::Object(body) = serde_json::to_value(&self.body).map_err(serde::ser::Error::custom)? {
+        if let serde_json::Value::Object(body) =
+            serde_json::to_value(&self.body).map_err(serde::ser::Error::custom)?
+        {
             for (key, value) in body {
                 map.serialize_entry(&key, &value)?;
             }

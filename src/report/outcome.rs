@@ -83,7 +83,9 @@ impl Outcome {
             Self::Arrived => "The asked-for version is live.",
             Self::Unchanged => "The asked-for version was live already; nothing was written.",
             Self::Planned => "A plan was made (`plan`, `deploy --dry-run`); nothing was written.",
-            Self::ReturnedAsAsked => "The old version is back because it was asked for (`rollback`, `abort`).",
+            Self::ReturnedAsAsked => {
+                "The old version is back because it was asked for (`rollback`, `abort`)."
+            }
             Self::Done => {
                 "Every other verb did what it is for; `status` says so beside an open run too, and `invoke` when the \
                  function answered."
@@ -97,7 +99,9 @@ impl Outcome {
             }
             Self::Returned => "A gate or a failure brought the old version back.",
             Self::Held => "Somebody must look or approve; Ctrl-C ends here too. Traffic is as it was left.",
-            Self::Preempted => "Another run, or the ledger, is in the way; also a run that somebody else took over.",
+            Self::Preempted => {
+                "Another run, or the ledger, is in the way; also a run that somebody else took over."
+            }
             Self::Partial => {
                 "Several destinations, and their rows fall under different codes; rows that all fall under one code \
                  give that code."

@@ -24,9 +24,9 @@ pub enum Verdict {
 /// What `policy` says to `evidence`. No scan is not a clean scan: it passes only where the policy says so.
 pub fn judge(policy: &ScanPolicy, evidence: &Evidence) -> Verdict {
     match (evidence, policy.on_absent) {
-        (Evidence::NoScanner, OnAbsent::Refuse) => Verdict::Refused {
-            why: "this provider scans no images, and `on_absent` is `refuse`".to_owned(),
-        },
+        (Evidence::NoScanner, OnAbsent::Refuse) => {
+            Verdict::Refused { why: "this provider scans no images, and `on_absent` is `refuse`".to_owned() }
+        }
         (Evidence::NoScanner, OnAbsent::Warn | OnAbsent::Allow) => Verdict::Absent,
     }
 }

@@ -60,5 +60,10 @@ fn row(unit: &Unit, found: Vec<Failure>, unbuilt: bool) -> CheckRow {
         let (kind, message) = (exit::of_failure(failure).1, faults::of_failure(failure).1.message);
         FindingFacts { severity: "blocking", kind, message, hint }
     });
-    CheckRow { function: unit.function.clone(), target: unit.target.clone(), outcome, findings: findings.collect() }
+    CheckRow {
+        function: unit.function.clone(),
+        target: unit.target.clone(),
+        outcome,
+        findings: findings.collect(),
+    }
 }

@@ -42,7 +42,12 @@ fn payload(args: &InvokeArgs) -> Result<Payload, Answer> {
             return Err(invalid(format!("--path {path:?} must begin with /")));
         }
         let method = args.method.clone().unwrap_or_else(|| "GET".to_owned());
-        return Ok(Payload::Http { method, path: path.clone(), headers: Vec::new(), body: bytes::Bytes::new() });
+        return Ok(Payload::Http {
+            method,
+            path: path.clone(),
+            headers: Vec::new(),
+            body: bytes::Bytes::new(),
+        });
     }
     let text = match args.payload.as_deref() {
         None => "{}".to_owned(),
@@ -57,7 +62,8 @@ fn payload(args: &InvokeArgs) -> Result<Payload, Answer> {
         }
         Some(text) => text.to_owned(),
     };
-    let event = serde_json::from_str(&text).map_err(|error| invalid(format!("the event is no JSON: {error}")))?;
+    let event =
+        serde_json::from_str(&text).map_err(|error| invalid(format!("the event is no JSON: {error}")))?;
     Ok(Payload::Event(event))
 }
 

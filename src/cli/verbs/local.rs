@@ -55,13 +55,23 @@ async fn logs(
     args: &LocalLogsArgs,
 ) -> Result<Answer, Answer> {
     let settings = settings(registration, &args.state)?;
-    let of = match args.of.as_deref().map(|of| of.rsplit_once(':').map_or((of, None), |(name, version)| (name, Some(version)))) {
+    let of = match args
+        .of
+        .as_deref()
+        .map(|of| of.rsplit_once(':').map_or((of, None), |(name, version)| (name, Some(version))))
+    {
         None => LogsOf::Daemon,
         Some((name, version)) => {
-            let name = name.parse().map_err(|error: longshore_contract::InvalidName| invalid(error.to_string()))?;
+            let name =
+                name.parse().map_err(|error: longshore_contract::InvalidName| invalid(error.to_string()))?;
             match version {
                 None => LogsOf::Function(name),
-                Some(version) => LogsOf::Version(name, version.parse().map_err(|error: longshore_contract::InvalidName| invalid(error.to_string()))?),
+                Some(version) => LogsOf::Version(
+                    name,
+                    version
+                        .parse()
+                        .map_err(|error: longshore_contract::InvalidName| invalid(error.to_string()))?,
+                ),
             }
         }
     };
@@ -90,7 +100,9 @@ impl Write for Stdout {
 }
 
 fn embedded() -> Result<(&'static Registration, &'static dyn Embedded), Answer> {
-    let found = providers::registrations().iter().find_map(|registration| Some((registration, registration.embedded?)));
+    let found = providers::registrations()
+        .iter()
+        .find_map(|registration| Some((registration, registration.embedded?)));
     found.ok_or_else(|| invalid("this longshore was built without an embedded cloud"))
 }
 
@@ -99,7 +111,12 @@ fn settings(registration: &Registration, args: &LocalStateArgs) -> Result<Settin
     let here = std::env::current_dir().unwrap_or_else(|_| ".".into());
     if let Some(state) = &args.state {
         let values = BTreeMap::from([(registration.region_setting.to_owned(), session::shown(state).into())]);
-        return Ok(Settings { target: session::shown(state), values, directory: here, ..Settings::default() });
+        return Ok(Settings {
+            target: session::shown(state),
+            values,
+            directory: here,
+            ..Settings::default()
+        });
     }
     let file = args.file.as_deref().unwrap_or(Path::new("deploy.yaml"));
     if args.file.is_none() && !file.exists() {
@@ -109,7 +126,8 @@ fn settings(registration: &Registration, args: &LocalStateArgs) -> Result<Settin
     let manifest = ManifestArgs { file: file.to_owned(), env: None, set: Vec::new(), only: Vec::new() };
     let deployment = session::read(&manifest, RunId::generate())?;
     let unit = deployment.units.into_iter().find(|unit| unit.provider == registration.name);
-    unit.map(|unit| unit.settings).ok_or_else(|| invalid(format!("{} has no {} target", file.display(), registration.name)))
+    unit.map(|unit| unit.settings)
+        .ok_or_else(|| invalid(format!("{} has no {} target", file.display(), registration.name)))
 }
 
 fn facts_of(status: EmbeddedStatus) -> EmbeddedFacts {

@@ -40,7 +40,9 @@ pub(super) fn run(verb: Verb, output: &OutputArgs) -> Answer {
                 Verb::History(args) => history::history(&args, output).await,
                 Verb::Invoke(args) => invoke::invoke(&args, output).await,
                 Verb::Local(args) => local::local(&args).await,
-                Verb::Init(_) | Verb::Schema | Verb::Completions { .. } => unreachable!("answered without a runtime"),
+                Verb::Init(_) | Verb::Schema | Verb::Completions { .. } => {
+                    unreachable!("answered without a runtime")
+                }
             }
         }),
     };

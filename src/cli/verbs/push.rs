@@ -19,7 +19,8 @@ pub(super) async fn push(args: &PushArgs, output: &OutputArgs) -> Result<Answer,
     let source: ImageSource = args.source.parse().map_err(|error| invalid(format!("SOURCE: {error}")))?;
     let destinations = destinations(args)?;
     let image = open(source, args).await?;
-    let unit = |reference: &Reference| UnitName { function: reference.to_string(), target: "push".to_owned() };
+    let unit =
+        |reference: &Reference| UnitName { function: reference.to_string(), target: "push".to_owned() };
     let verify = if args.verify { Verify::Hash } else { Verify::Size };
     let image = Arc::new(image);
     let images = side_by_side(destinations, async |destination: Destination| {
@@ -47,8 +48,11 @@ fn destinations(args: &PushArgs) -> Result<Vec<Destination>, Answer> {
     for text in &args.destinations {
         let reference: Reference = text.parse().map_err(|error| invalid(format!("DESTINATION: {error}")))?;
         let host = reference.repository.host();
-        let plain_http =
-            if args.plain_http.iter().any(|allowed| allowed == host) { PlainHttp::Allowed } else { PlainHttp::LoopbackOnly };
+        let plain_http = if args.plain_http.iter().any(|allowed| allowed == host) {
+            PlainHttp::Allowed
+        } else {
+            PlainHttp::LoopbackOnly
+        };
         let credentials = Credentials::Keychain(keychain.clone());
         destinations.push(Destination { reference, endpoint: None, plain_http, credentials });
     }
@@ -58,7 +62,10 @@ fn destinations(args: &PushArgs) -> Result<Vec<Destination>, Answer> {
 async fn open(source: ImageSource, args: &PushArgs) -> Result<Image, Answer> {
     let platform = args.platform.clone();
     let directory = std::env::current_dir().map_err(|error| {
-        Answer::failed(Outcome::Failed, vec![faults::fault("system", format!("the working directory: {error}"), None)])
+        Answer::failed(
+            Outcome::Failed,
+            vec![faults::fault("system", format!("the working directory: {error}"), None)],
+        )
     })?;
     let context = image::Context { directory, platform: platform.clone() };
     let opened = tokio::task::spawn_blocking(move || {
