@@ -32,11 +32,13 @@ impl FromText for ImageText {
     }
 
     fn from_text(text: &str) -> Result<Self, Refusal> {
-        match text.parse() {
-            // `ocl:image` could be an image called ocl; that it was meant is less likely.
-            Err(InvalidSource::NotYet { .. }) if misspelt(text).is_some() => {
-                Err(Refusal::hint(misspelt(text).unwrap_or_default()))
-            }
+        let parsed = text.parse();
+        // `ocl:image` could be an image called ocl, and `image.tar` one in a registry; that it was meant is less likely.
+        let unknown = matches!(parsed, Err(InvalidSource::NotYet { .. } | InvalidSource::Unknown { .. }));
+        if let Some(guess) = guess(text).filter(|_| unknown) {
+            return Err(Refusal::hint(guess));
+        }
+        match parsed {
             Ok(source) => Ok(Self { source, text: text.to_owned() }),
             Err(InvalidSource::NotYet { what, instead, .. }) => Err(Refusal {
                 message: Some(format!("{what} comes with a later version of Longshore")),
@@ -45,27 +47,20 @@ impl FromText for ImageText {
             Err(InvalidSource::Malformed { problem, .. }) => {
                 Err(Refusal { message: Some(problem.to_owned()), hint: None })
             }
-            Err(InvalidSource::Unknown { .. }) => Err(not_a_source(text)),
+            Err(InvalidSource::Unknown { .. }) => Err(Refusal::plain()),
         }
     }
 }
 
-/// The scheme that `text` seems to mean and does not quite say.
-fn misspelt(text: &str) -> Option<String> {
-    let (scheme, _) = text.split_once(':').filter(|(scheme, _)| !scheme.contains(['/', '.']))?;
-    let meant = nearest(scheme, SCHEMES).filter(|meant| *meant != scheme)?;
+/// What was probably meant by a text that names no source as it is.
+fn guess(text: &str) -> Option<String> {
+    let Some((scheme, _)) = text.split_once(':') else {
+        let is_tar = text.ends_with(".tar");
+        let scheme = if is_tar { "oci-archive" } else { "oci" };
+        return (is_tar || text.starts_with(['.', '/', '~'])).then(|| format!("did you mean `{scheme}:{text}`?"));
+    };
+    let meant = nearest(scheme, SCHEMES).filter(|meant| *meant != scheme && !scheme.contains(['/', '.']))?;
     Some(format!("did you mean `{meant}:`?"))
-}
-
-/// A guess at what was meant by a text that is no source.
-fn not_a_source(text: &str) -> Refusal {
-    let is_path =
-        text.starts_with(['.', '/', '~']) || Path::new(text).extension().is_some_and(|end| end == "tar");
-    if is_path && !text.contains(':') {
-        let scheme = if text.ends_with(".tar") { "oci-archive" } else { "oci" };
-        return Refusal::hint(format!("did you mean `{scheme}:{text}`?"));
-    }
-    Refusal::plain()
 }
 
 impl ImageText {
@@ -205,14 +200,12 @@ mod tests {
     #[test]
     fn a_layout_is_a_directory_with_perhaps_a_tag() {
         let layout = |directory: &str, tag: Option<&str>| {
-            let tag = tag.map(|tag| tag.parse().unwrap());
-            Ok(ImageSource::Layout { directory: PathBuf::from(directory), tag })
+            Ok(ImageSource::Layout { directory: directory.into(), tag: tag.map(str::to_owned) })
         };
         assert_eq!(read("oci:image"), layout("/m/image", None));
         assert_eq!(read("oci:image:v1"), layout("/m/image", Some("v1")));
-        assert_eq!(read("oci:/a:b/c"), layout("/a:b/c", None));
-        assert_eq!(read("oci:/a:b/c:d"), layout("/a:b/c", Some("d")));
-        assert_eq!(read("oci-archive:a.tar"), Ok(ImageSource::Archive { file: PathBuf::from("/m/a.tar") }));
+        assert_eq!(read("oci:/a:host.io/c:1"), layout("/a", Some("host.io/c:1")));
+        assert_eq!(read("oci-archive:a.tar"), Ok(ImageSource::Archive { file: "/m/a.tar".into() }));
     }
 
     #[test]
@@ -226,7 +219,7 @@ mod tests {
             message("docker-daemon:shop/checkout:1").contains("docker daemon comes with a later version")
         );
         assert!(message("ghcr.io/shop/checkout:1").contains("in a registry comes with a later version"));
-        assert_eq!(message("oci:"), "there is no path behind the `:`");
+        assert_eq!(message("oci:"), "a directory is expected behind oci:");
         assert_eq!(read("a b"), Err(Refusal::plain()));
     }
 }
