@@ -11,9 +11,9 @@ use longshore_contract::{Registration, SettingKey, SettingKind};
 mod control;
 mod daemon;
 mod provider;
-mod registry;
+pub mod registry;
 mod router;
-mod runner;
+pub mod runner;
 mod state;
 
 /// What this crate offers to the core.

@@ -24,7 +24,7 @@ use crate::control::refusal::ApiError;
 use crate::control::store::{Done, Store};
 use crate::control::updates::Updates;
 use crate::control::wire::{
-    AliasBody, AliasView, BODY_LIMIT, FunctionView, GuardBody, HeadView, PREFIX, PublishBody, Settings,
+    AliasBody, AliasView, BODY_LIMIT, FunctionView, GuardBody, HeadView, PAGE, PREFIX, PublishBody, Settings,
     StatusView, UpdateBody, VersionView,
 };
 use crate::router::instances::Instances;
@@ -141,7 +141,7 @@ impl Control {
 
     fn versions(&self, name: &FunctionName, before: Option<u64>, limit: u64) -> Answer {
         let service = self.store.service();
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(1000);
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(PAGE);
         let versions = service.versions(name, before, limit)?;
         let views: Vec<VersionView> =
             versions.into_iter().map(|(number, version)| version_view(number, version)).collect();

@@ -17,6 +17,9 @@ pub(crate) const PREFIX: &str = "/_longshore/1";
 /// The most that a request's or an answer's body may hold.
 pub(crate) const BODY_LIMIT: usize = 1024 * 1024;
 
+/// The most versions that are listed at once.
+pub(crate) const PAGE: usize = 1000;
+
 /// The settings of a function. Not `Debug`: the environment's values are secrets.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

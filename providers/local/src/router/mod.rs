@@ -2,7 +2,7 @@
 
 mod error;
 pub(crate) mod forward;
-mod headers;
+pub(crate) mod headers;
 pub(crate) mod instances;
 mod meter;
 mod path;
