@@ -118,7 +118,11 @@ impl StateDirectory {
     pub(crate) fn prepare(&self) -> Result<()> {
         for path in [self.0.clone(), self.functions(), self.logs()] {
             let mut builder = fs::DirBuilder::new();
-            builder.recursive(true).mode(0o755).create(&path).map_err(io_error("make the directory", &path))?;
+            builder
+                .recursive(true)
+                .mode(0o755)
+                .create(&path)
+                .map_err(io_error("make the directory", &path))?;
         }
         if self.check_format()?.is_none() {
             write_whole(&self.format(), format!("{FORMAT}\n").as_bytes(), 0o644)?;

@@ -11,8 +11,8 @@ use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
 use longshore_contract::{AliasName, FunctionName, Intent, Note, PublishDedup, Qualifier, Routing, Version};
 use longshore_model::{
-    AliasRecord, Changed, Code, Create, Function, Guard, Image, Outcome, Publish, Published, PutAlias, Refusal,
-    Service, Update, VersionRecord,
+    AliasRecord, Changed, Code, Create, Function, Guard, Image, Outcome, Publish, Published, PutAlias,
+    Refusal, Service, Update, VersionRecord,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -160,8 +160,13 @@ impl Control {
             let subject = function.to_string();
             let write = |action| Write { action, subject, intent, run: None, routing: None };
             let done = if service.function(&function).is_ok() {
-                let update =
-                    Update { function: function.clone(), image: Some(image), changes, intent, revision: None };
+                let update = Update {
+                    function: function.clone(),
+                    image: Some(image),
+                    changes,
+                    intent,
+                    revision: None,
+                };
                 match service.update(update, at)? {
                     Changed::Yes => Some(write(Action::UpdateFunction)),
                     Changed::No => None,
@@ -316,7 +321,9 @@ fn answer(value: &impl Serialize) -> Answer {
     Ok(Json(value).into_response())
 }
 
-fn parse<T: std::str::FromStr<Err = longshore_contract::names::InvalidName>>(text: &str) -> Result<T, ApiError> {
+fn parse<T: std::str::FromStr<Err = longshore_contract::names::InvalidName>>(
+    text: &str,
+) -> Result<T, ApiError> {
     text.parse().map_err(ApiError::invalid)
 }
 
@@ -337,12 +344,14 @@ fn stated(query: Option<&str>, key: &str) -> Result<Option<String>, ApiError> {
 }
 
 async fn read<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
-    let bytes = axum::body::to_bytes(body, BODY_LIMIT)
-        .await
-        .map_err(|_| ApiError::invalid(format_args!("the body broke off, or has more than {BODY_LIMIT} bytes")))?;
+    let bytes = axum::body::to_bytes(body, BODY_LIMIT).await.map_err(|_| {
+        ApiError::invalid(format_args!("the body broke off, or has more than {BODY_LIMIT} bytes"))
+    })?;
     // Serde's own message may repeat a value, and a value may be a secret.
     serde_json::from_slice(&bytes).map_err(|error| {
         let (line, column) = (error.line(), error.column());
-        ApiError::invalid(format_args!("the body is not what this operation takes (line {line}, column {column})"))
+        ApiError::invalid(format_args!(
+            "the body is not what this operation takes (line {line}, column {column})"
+        ))
     })
 }

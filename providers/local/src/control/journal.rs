@@ -70,7 +70,8 @@ impl Journal {
         let mut reader = BufReader::new(&file);
         let mut line = Vec::new();
         while reader.read_until(b'\n', &mut line)? > 0 {
-            let whole = line.ends_with(b"\n") && serde_json::from_slice::<Line>(&line).is_ok_and(|l| l.number <= last);
+            let whole = line.ends_with(b"\n")
+                && serde_json::from_slice::<Line>(&line).is_ok_and(|l| l.number <= last);
             if !whole {
                 break;
             }

@@ -32,11 +32,7 @@ pub(crate) struct ApiError {
 impl ApiError {
     /// The request can never be accepted as it is.
     pub(crate) fn invalid(message: impl ToString) -> Self {
-        Self {
-            status: StatusCode::BAD_REQUEST,
-            code: "InvalidParameter",
-            message: message.to_string(),
-        }
+        Self { status: StatusCode::BAD_REQUEST, code: "InvalidParameter", message: message.to_string() }
     }
 
     /// It does not show the daemon's token, or it comes from a web page.

@@ -134,7 +134,9 @@ mod tests {
     use super::*;
     use crate::control::journal::Action;
 
-    fn create(name: &str) -> impl FnOnce(&mut Service, Timestamp) -> Result<Done<()>, Refusal> + Send + 'static {
+    fn create(
+        name: &str,
+    ) -> impl FnOnce(&mut Service, Timestamp) -> Result<Done<()>, Refusal> + Send + 'static {
         let function: FunctionName = name.parse().unwrap();
         move |service, at| {
             let digest = format!("sha256:{}", "1".repeat(64)).parse().unwrap();

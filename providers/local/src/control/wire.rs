@@ -59,9 +59,9 @@ impl Settings {
 
     /// The same in the contract's words.
     pub(crate) fn config(self) -> Config {
-        let environment = self
-            .environment
-            .map(|environment| environment.into_iter().map(|(key, value)| (key, Secret::new(value))).collect());
+        let environment = self.environment.map(|environment| {
+            environment.into_iter().map(|(key, value)| (key, Secret::new(value))).collect()
+        });
         Config {
             role: self.role,
             memory: self.memory,

@@ -33,7 +33,9 @@ pub(crate) fn detach(command: &mut Command) -> io::Result<()> {
 fn inheritable() -> io::Result<Vec<RawFd>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc/self/fd")? {
-        let Some(fd) = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()) else { continue };
+        let Some(fd) = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()) else {
+            continue;
+        };
         // SAFETY: it is borrowed for one call, which fails if it has been closed meanwhile.
         let flags = fcntl_getfd(unsafe { BorrowedFd::borrow_raw(fd) });
         if fd >= 3 && flags.is_ok_and(|flags| !flags.contains(FdFlags::CLOEXEC)) {

@@ -27,7 +27,8 @@ pub(crate) async fn down(directory: &StateDirectory) -> Result<()> {
     tokio::pin!(free);
     if let Some(running) = running(directory).await? {
         let client = Client::new(directory.clone(), None, Calls::default());
-        let asked = client.send(Effect::Write, "POST", &format!("{PREFIX}/shutdown"), None, "stop", &subject).await;
+        let asked =
+            client.send(Effect::Write, "POST", &format!("{PREFIX}/shutdown"), None, "stop", &subject).await;
         if let Err(error) = asked {
             tracing::warn!("the daemon does not take the request to end: {error}");
         } else if let Ok(freed) = tokio::time::timeout(GRACE, &mut free).await {

@@ -136,7 +136,13 @@ mod tests {
     fn write(directory: &StateDirectory, version: &str, text: &str) {
         let path = directory.version_log(&"shop".parse().unwrap(), &version.parse().unwrap());
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+        std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
     }
 
     #[tokio::test]
@@ -181,7 +187,8 @@ mod tests {
             let of = LogsOf::Version("shop".parse().unwrap(), "1".parse().unwrap());
             copy(&followed, &of, Follow::Forever, &mut Channel(sender)).await
         });
-        let next = |receiver: &mpsc::Receiver<String>| receiver.recv_timeout(Duration::from_secs(10)).unwrap();
+        let next =
+            |receiver: &mpsc::Receiver<String>| receiver.recv_timeout(Duration::from_secs(10)).unwrap();
         write(&directory, "1", "one\n");
         assert_eq!(next(&receiver), "one\n");
         write(&directory, "1", "two\n");

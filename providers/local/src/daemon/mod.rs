@@ -69,9 +69,8 @@ impl Embedded for Daemon {
     }
 
     fn serve(&self, directory: &Path) -> Result<()> {
-        let directory = std::path::absolute(directory).map_err(|error| {
-            Error::new(ErrorKind::Invalid, "serve", directory.display(), error)
-        })?;
+        let directory = std::path::absolute(directory)
+            .map_err(|error| Error::new(ErrorKind::Invalid, "serve", directory.display(), error))?;
         serve::serve(&StateDirectory::new(directory))
     }
 }

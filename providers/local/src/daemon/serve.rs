@@ -68,8 +68,7 @@ async fn run(directory: &StateDirectory) -> Result<()> {
     let runner = Runner::open(&directory.roots(), registry.clone())
         .map_err(|error| refused(io_error("open", &directory.roots())(error)))?;
     let store = Arc::new(Store::open(directory).map_err(refused)?);
-    let instances =
-        Arc::new(Instances::new(directory.clone(), Arc::clone(&store), registry.clone(), runner));
+    let instances = Arc::new(Instances::new(directory.clone(), Arc::clone(&store), registry.clone(), runner));
     let updates = Updates::new(Arc::clone(&store), Arc::clone(&instances));
     let ending = CancellationToken::new();
     let control = Control {
@@ -153,7 +152,8 @@ async fn listen(directory: &StateDirectory) -> Result<(TcpListener, TcpListener,
         ),
         None => (bind_any(directory).await?, bind_any(directory).await?),
     };
-    let addresses = || Ok::<_, io::Error>((Listener::local_addr(&registry)?, Listener::local_addr(&functions)?));
+    let addresses =
+        || Ok::<_, io::Error>((Listener::local_addr(&registry)?, Listener::local_addr(&functions)?));
     let (registry_address, functions_address) = addresses().map_err(|error| failed(directory, error))?;
     if kept.is_none() {
         let identity = Identity {

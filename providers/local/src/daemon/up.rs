@@ -25,8 +25,7 @@ const REPORT_LIMIT: u64 = 64 * 1024;
 
 /// What a daemon takes over from our environment. Whatever else is in there, such as a CI job's secrets, is nothing for a
 /// process that outlives the job.
-const ENVIRONMENT: [&str; 7] =
-    ["PATH", "HOME", "USER", "LANG", "TMPDIR", "LONGSHORE_LOG", "RUST_BACKTRACE"];
+const ENVIRONMENT: [&str; 7] = ["PATH", "HOME", "USER", "LANG", "TMPDIR", "LONGSHORE_LOG", "RUST_BACKTRACE"];
 
 /// Makes sure that a daemon runs on `directory`, and says where. Without any request when it runs already.
 pub(crate) async fn up(directory: &StateDirectory) -> Result<Running> {
@@ -54,7 +53,12 @@ fn start(directory: &StateDirectory) -> Result<Running> {
         directory.retract().map_err(failed)?;
     }
     let mut child = spawn(directory).map_err(|error| {
-        Error::new(ErrorKind::Unexpected, "start", &subject, format_args!("the daemon cannot be started: {error}"))
+        Error::new(
+            ErrorKind::Unexpected,
+            "start",
+            &subject,
+            format_args!("the daemon cannot be started: {error}"),
+        )
     })?;
     let report = listen(&mut child);
     match report {

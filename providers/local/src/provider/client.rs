@@ -135,7 +135,8 @@ impl Client {
         subject: &str,
     ) -> Result<Bytes> {
         let running = self.running(operation, subject)?;
-        let invalid = |error: &dyn std::fmt::Display| Error::new(ErrorKind::Invalid, operation, subject, error);
+        let invalid =
+            |error: &dyn std::fmt::Display| Error::new(ErrorKind::Invalid, operation, subject, error);
         let method = Method::from_bytes(method.as_bytes()).map_err(|error| invalid(&error))?;
         let request = Request::builder()
             .method(method)
@@ -175,7 +176,8 @@ impl Client {
         let exchange = async {
             let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
             let (parts, body) = response.into_parts();
-            let body = Limited::new(body, limit).collect().await.map_err(|error| error.to_string())?.to_bytes();
+            let body =
+                Limited::new(body, limit).collect().await.map_err(|error| error.to_string())?.to_bytes();
             Ok::<_, String>(Answer { status: parts.status, headers: parts.headers, body })
         };
         let driven = async {
@@ -219,17 +221,24 @@ impl Client {
     }
 
     fn running(&self, operation: &'static str, subject: &str) -> Result<Running> {
-        if let Some(running) = self.directory.running().map_err(|error| error.into_error(operation, subject))? {
+        if let Some(running) =
+            self.directory.running().map_err(|error| error.into_error(operation, subject))?
+        {
             return Ok(running);
         }
-        let how = if self.was_never_started(operation, &subject)? { "was never started" } else { "does not run" };
+        let how =
+            if self.was_never_started(operation, &subject)? { "was never started" } else { "does not run" };
         let path = self.directory.path().display();
         let message = format!("the local cloud in {path} {how}: `longshore local up` starts it");
         Err(Error::new(ErrorKind::Unavailable, operation, subject, message))
     }
 }
 
-fn understand<T: DeserializeOwned>(body: &[u8], operation: &'static str, subject: impl ToString) -> Result<T> {
+fn understand<T: DeserializeOwned>(
+    body: &[u8],
+    operation: &'static str,
+    subject: impl ToString,
+) -> Result<T> {
     serde_json::from_slice(body).map_err(|error| {
         let message = format!("the daemon's answer cannot be understood: {error}");
         Error::new(ErrorKind::Unexpected, operation, subject, message)

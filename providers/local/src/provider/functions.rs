@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use longshore_contract::{
-    Alias, AliasRef, AliasWrite, Function, FunctionName, Functions, Invocation, Payload, Published, Qualifier,
-    Release, Result, VersionSummary,
+    Alias, AliasRef, AliasWrite, Function, FunctionName, Functions, Invocation, Payload, Published,
+    Qualifier, Release, Result, VersionSummary,
 };
 
 use crate::control::wire::{FunctionView, PAGE, VersionView, function_path};

@@ -8,9 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::Full;
-use longshore_contract::{
-    Error, ErrorKind, FunctionName, Invocation, Payload, Qualifier, Result, Version,
-};
+use longshore_contract::{Error, ErrorKind, FunctionName, Invocation, Payload, Qualifier, Result, Version};
 
 use crate::provider::Local;
 use crate::provider::client::{Ask, Effect, refused};

@@ -81,7 +81,10 @@ impl Local {
         }
         if !self.capabilities.platforms.iter().any(|host| release.spec.platform.serves(host)) {
             let host = &self.capabilities.platforms[0];
-            return Err(invalid(format!("the image is for {}, this machine runs {host}", release.spec.platform)));
+            return Err(invalid(format!(
+                "the image is for {}, this machine runs {host}",
+                release.spec.platform
+            )));
         }
         Ok(())
     }
@@ -116,12 +119,19 @@ impl Local {
     }
 
     /// Sends the update until it is known to have been accepted.
-    async fn update(&self, name: &FunctionName, body: &UpdateBody, patience: &mut Patience) -> Result<HeadView> {
+    async fn update(
+        &self,
+        name: &FunctionName,
+        body: &UpdateBody,
+        patience: &mut Patience,
+    ) -> Result<HeadView> {
         let mut unsure = None;
         loop {
             failpoint::hit("local.update.before");
             let sent = self.client.write("PUT", &function_path(name), body, UPDATE, name).await;
-            let sent = sent.and_then(|head| failpoint::answer("local.update").map_err(|_| lost(UPDATE, name)).map(|()| head));
+            let sent = sent.and_then(|head| {
+                failpoint::answer("local.update").map_err(|_| lost(UPDATE, name)).map(|()| head)
+            });
             let error = match sent {
                 Ok(head) => return Ok(head),
                 Err(error) => error,
@@ -155,8 +165,9 @@ impl Local {
         loop {
             failpoint::hit("local.publish.before");
             let sent = self.client.write("POST", &path, body, PUBLISH, name).await;
-            let sent = sent
-                .and_then(|version| failpoint::answer("local.publish").map_err(|_| lost(PUBLISH, name)).map(|()| version));
+            let sent = sent.and_then(|version| {
+                failpoint::answer("local.publish").map_err(|_| lost(PUBLISH, name)).map(|()| version)
+            });
             let error = match sent {
                 Ok(version) => return Ok(version),
                 Err(error) => error,

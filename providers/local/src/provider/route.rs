@@ -28,10 +28,12 @@ impl Local {
             AliasWrites::Atomic => {
                 let guard = match &write.expect {
                     Expect::Absent => GuardBody::Absent,
-                    Expect::Revision(revision) => GuardBody::Revision(revision.as_str().parse().map_err(|_| {
-                        let message = format!("{:?} is no revision of this cloud's", revision.as_str());
-                        Error::new(ErrorKind::Invalid, OPERATION, at, message)
-                    })?),
+                    Expect::Revision(revision) => {
+                        GuardBody::Revision(revision.as_str().parse().map_err(|_| {
+                            let message = format!("{:?} is no revision of this cloud's", revision.as_str());
+                            Error::new(ErrorKind::Invalid, OPERATION, at, message)
+                        })?)
+                    }
                 };
                 self.put(at, write, guard).await
             }
@@ -39,7 +41,9 @@ impl Local {
                 let before = self.read_alias(at).await?;
                 let guard = match (&write.expect, &before) {
                     (Expect::Absent, None) => GuardBody::Absent,
-                    (Expect::Revision(expected), Some(found)) if *expected == found.revision => GuardBody::Present,
+                    (Expect::Revision(expected), Some(found)) if *expected == found.revision => {
+                        GuardBody::Present
+                    }
                     _ => return Err(changed(at, before.as_ref())),
                 };
                 let written = self.put(at, write, guard).await?;
@@ -90,7 +94,9 @@ pub(super) fn lost(operation: &'static str, subject: impl ToString) -> Error {
 
 fn changed(at: &AliasRef, found: Option<&Alias>) -> Error {
     let message = match found {
-        Some(alias) => format!("somebody else wrote it: {} (revision {})", alias.routing, alias.revision.as_str()),
+        Some(alias) => {
+            format!("somebody else wrote it: {} (revision {})", alias.routing, alias.revision.as_str())
+        }
         None => "it does not exist any more".to_owned(),
     };
     Error::new(ErrorKind::Conflict, OPERATION, at, message).with_code("Changed")

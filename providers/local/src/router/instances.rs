@@ -88,14 +88,7 @@ impl Instances {
         registry: Registry,
         runner: Runner,
     ) -> Self {
-        Self {
-            directory,
-            store,
-            registry,
-            runner,
-            slots: Mutex::default(),
-            stopping: TaskTracker::new(),
-        }
+        Self { directory, store, registry, runner, slots: Mutex::default(), stopping: TaskTracker::new() }
     }
 
     /// Starts version `number` anew with `content` and waits until it accepts connections. A process that ran under that
@@ -160,7 +153,8 @@ impl Instances {
         })?;
         let started = self.start(slot, content).await;
         started.map_err(|why| slot.error(Failure::DoesNotStart, why))?;
-        slot.lease().ok_or_else(|| slot.error(Failure::NoAnswer, "it ended as soon as it had started".to_owned()))
+        slot.lease()
+            .ok_or_else(|| slot.error(Failure::NoAnswer, "it ended as soon as it had started".to_owned()))
     }
 
     /// Starts a process for `slot`. The caller holds `slot.starting`.
@@ -189,7 +183,8 @@ impl Instances {
         let settings = Settings::kept(&content.configuration)
             .map_err(|error| format!("its settings cannot be understood: {error}"))?;
         let Content { image, .. } = content;
-        let image = self.registry.image(&image.location, &image.digest).await.map_err(|error| error.to_string())?;
+        let image =
+            self.registry.image(&image.location, &image.digest).await.map_err(|error| error.to_string())?;
         if let Some(folder) = slot.log.parent() {
             tokio::fs::create_dir_all(folder)
                 .await

@@ -98,7 +98,10 @@ mod tests {
         for micros in [1, 2, 3, 7, 999, 1000, 1001, 65_535, 65_536, 30_000_000, 900_000_000] {
             let middle = middle_micros(bucket(Duration::from_micros(micros)));
             let off = (middle - micros as f64).abs() / micros as f64;
-            assert!(off <= 0.5_f64.max(1.0 / micros as f64) && (micros < 8 || off < 0.13), "{micros}: {middle}");
+            assert!(
+                off <= 0.5_f64.max(1.0 / micros as f64) && (micros < 8 || off < 0.13),
+                "{micros}: {middle}"
+            );
         }
         assert_eq!(bucket(Duration::ZERO), 0);
         assert_eq!(bucket(Duration::MAX), BUCKETS - 1);

@@ -39,7 +39,12 @@ mod tests {
 
     fn taken_apart(path: &str) -> Option<(String, String, String, String)> {
         let asked = Asked::parse(path)?;
-        Some((asked.function.to_string(), asked.at.to_string(), asked.prefix.to_owned(), asked.path.to_owned()))
+        Some((
+            asked.function.to_string(),
+            asked.at.to_string(),
+            asked.prefix.to_owned(),
+            asked.path.to_owned(),
+        ))
     }
 
     #[test]

@@ -76,7 +76,11 @@ mod tests {
                 let due = share(points).fraction();
                 // Six standard deviations of a fair coin of that share.
                 let slack = 6.0 * (due * (1.0 - due) / sent).sqrt();
-                assert!((got / sent - due).abs() <= slack, "{points} points, period {period}: {}", got / sent);
+                assert!(
+                    (got / sent - due).abs() <= slack,
+                    "{points} points, period {period}: {}",
+                    got / sent
+                );
             }
         }
     }
