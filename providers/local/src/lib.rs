@@ -1,3 +1,4 @@
 //! placeholder
 
 pub mod registry;
+pub mod runner;
