@@ -136,15 +136,15 @@ async fn both<A, B>(one: impl Future<Output = A>, two: impl Future<Output = B>) 
     let (mut first, mut second) = (None, None);
     std::future::poll_fn(|context| {
         use std::task::Poll;
-        if first.is_none() {
-            if let Poll::Ready(result) = one.as_mut().poll(context) {
-                first = Some(result);
-            }
+        if first.is_none()
+            && let Poll::Ready(result) = one.as_mut().poll(context)
+        {
+            first = Some(result);
         }
-        if second.is_none() {
-            if let Poll::Ready(result) = two.as_mut().poll(context) {
-                second = Some(result);
-            }
+        if second.is_none()
+            && let Poll::Ready(result) = two.as_mut().poll(context)
+        {
+            second = Some(result);
         }
         match (first.take(), second.take()) {
             (Some(one), Some(two)) => Poll::Ready((one, two)),

@@ -66,6 +66,7 @@ async fn run(directory: &StateDirectory) -> Result<()> {
     let registry = Registry::open(&directory.registry())
         .map_err(|error| refused(io_error("open the registry in", &directory.registry())(error)))?;
     let runner = Runner::open(&directory.roots(), registry.clone())
+        .await
         .map_err(|error| refused(io_error("open", &directory.roots())(error)))?;
     let store = Arc::new(Store::open(directory).map_err(refused)?);
     let instances = Arc::new(Instances::new(directory.clone(), Arc::clone(&store), registry.clone(), runner));

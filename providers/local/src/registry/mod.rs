@@ -29,6 +29,7 @@ use std::sync::Arc;
 use longshore_contract::Digest;
 
 pub use image::{ImageRefusal, Layer, Packing, StoredImage};
+pub(crate) use store::finish;
 
 use store::Store;
 use upload::Uploads;

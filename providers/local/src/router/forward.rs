@@ -13,7 +13,7 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::uri::PathAndQuery;
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
-use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use hyper::body::{Frame, Incoming, SizeHint};
 use longshore_contract::{AliasName, FunctionName, Qualifier, Routing, Version};
 use longshore_model::{AliasRecord, Service};
 use tokio::time::Sleep;

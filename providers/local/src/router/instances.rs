@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use longshore_contract::FunctionName;
+use longshore_contract::{FunctionName, Secret};
 use longshore_model::{Content, Service};
 use tokio_util::task::TaskTracker;
 
@@ -18,7 +18,7 @@ use crate::registry::Registry;
 use crate::router::error::{Failure, RouterError};
 use crate::router::meter::Meter;
 use crate::router::upstream::Upstream;
-use crate::runner::{Launch, Runner};
+use crate::runner::{Launch, Port, Runner, StartError};
 use crate::state::StateDirectory;
 
 /// How long a process has to end by itself.
@@ -167,7 +167,7 @@ impl Instances {
                     current.upstream = Some(Arc::clone(&upstream));
                     current.used = Instant::now();
                 }
-                tracing::info!(function = %slot.function, number = slot.number, pid = upstream.instance.pid, "started");
+                tracing::info!(function = %slot.function, number = slot.number, pid = upstream.instance.pid(), "started");
                 tokio::spawn(watch(Arc::clone(slot), upstream));
                 Ok(())
             }
@@ -190,15 +190,27 @@ impl Instances {
                 .await
                 .map_err(|error| format!("its log cannot be kept in {}: {error}", folder.display()))?;
         }
+        let environment = settings.environment.unwrap_or_default();
         let launch = Launch {
             image,
+            label: format!("{}/{}", slot.function, slot.number),
             command: settings.command,
-            environment: settings.environment.unwrap_or_default(),
-            port: settings.port,
+            environment: environment.into_iter().map(|(key, value)| (key, Secret::new(value))).collect(),
+            port: settings.port.map_or(Port::Free, Port::Fixed),
             log: slot.log.clone(),
+            patience: Runner::PATIENCE,
         };
-        let instance = self.runner.start(launch).await.map_err(|error| error.to_string())?;
-        Ok(Upstream::new(instance))
+        match self.runner.start(&launch).await {
+            // Another version listens there, as it does whenever a function is updated. Most images that state a port
+            // listen on whatever PORT says all the same.
+            Err(taken @ StartError::PortTaken { .. }) => {
+                let elsewhere = Launch { port: Port::Free, ..launch };
+                self.runner.start(&elsewhere).await.map_err(|error| format!("{taken}; on another port: {error}"))
+            }
+            started => started.map_err(|error| error.to_string()),
+        }
+        .map(Upstream::new)
+        .map_err(|why| one_line(&why))
     }
 
     /// Stops processes that nobody has used for a while and that no alias may send the next request to.
@@ -274,6 +286,11 @@ impl Instances {
         });
         Arc::clone(slot)
     }
+}
+
+/// The reason for a failed start, in which the last lines of a log may stand on lines of their own, on one line.
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).collect::<Vec<_>>().join(" | ")
 }
 
 /// What version `number` runs; for the number that the head would get, the head.

@@ -81,7 +81,7 @@ impl Upstream {
     }
 
     async fn connect(&self) -> Result<SendRequest<Body>, Box<dyn std::error::Error + Send + Sync>> {
-        let stream = TcpStream::connect(self.instance.address).await?;
+        let stream = TcpStream::connect(self.instance.address()).await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // The connection's own end is told to whoever waits for an answer on it.
