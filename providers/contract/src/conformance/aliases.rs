@@ -2,7 +2,7 @@
 
 use crate::capabilities::{AliasWrites, Split};
 use crate::conformance::Fixture;
-use crate::conformance::care::{Ready, live, read, ready, route, write};
+use crate::conformance::care::{Ready, live, persist, read, ready, route, write};
 use crate::error::ErrorKind;
 use crate::functions::{AliasWrite, Expect};
 use crate::intent::RunId;
@@ -105,7 +105,7 @@ pub(super) async fn a_lost_answer_leaves_at_most_one_write(fixture: &dyn Fixture
     let found = read(fixture, &at).await.expect("the alias is there");
     assert_eq!(found.routing, wanted.routing, "the write was carried out");
     // Sent again it is refused: the revision it names is not there any more.
-    let again = route(fixture, &at, &wanted).await;
+    let again = persist!(fixture.provider().functions().route(&at, &wanted));
     assert_eq!(again.expect_err("the same write is not made twice").kind, ErrorKind::Conflict);
     assert_eq!(read(fixture, &at).await, Some(found), "a repeated write changed the alias");
 }

@@ -105,7 +105,10 @@ pub(super) async fn route(fixture: &dyn Fixture, at: &AliasRef, write: &AliasWri
                     return Ok(found);
                 }
                 _ if untouched => {}
-                _ => return Err(error),
+                _ => {
+                    let message = "a look after a lost answer found the writing of somebody else";
+                    return Err(Error::new(ErrorKind::Conflict, error.operation, at, message));
+                }
             }
         }
     }

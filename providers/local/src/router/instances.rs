@@ -205,7 +205,10 @@ impl Instances {
             // listen on whatever PORT says all the same.
             Err(taken @ StartError::PortTaken { .. }) => {
                 let elsewhere = Launch { port: Port::Free, ..launch };
-                self.runner.start(&elsewhere).await.map_err(|error| format!("{taken}; on another port: {error}"))
+                self.runner
+                    .start(&elsewhere)
+                    .await
+                    .map_err(|error| format!("{taken}; on another port: {error}"))
             }
             started => started.map_err(|error| error.to_string()),
         }
