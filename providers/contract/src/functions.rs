@@ -58,7 +58,8 @@ pub struct Function {
 }
 
 /// Whether a function or version can serve.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum State {
     /// It serves.
     Active,

@@ -1,0 +1,266 @@
+//! Requests to the daemon, and what it means when there is no answer.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use longshore_contract::{Calls, Endpoint, Error, ErrorKind, Result, Service};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::TcpStream;
+
+use crate::control::refusal::{ErrorBody, kind_of};
+use crate::control::wire::BODY_LIMIT;
+use crate::state::{Running, StateDirectory};
+
+/// How long the daemon may take to answer. It answers before it starts anything, so this is for a machine in trouble.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The code of an error about a request that was sent and not answered.
+pub(crate) const NO_ANSWER: &str = "NoAnswer";
+
+/// A connection to nowhere in particular: requests find the daemon anew each time, because it may have been restarted.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    directory: StateDirectory,
+    endpoint: Option<Endpoint>,
+    calls: Calls,
+}
+
+/// What it means when a request that was sent has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Nothing: it can be sent again.
+    Read,
+    /// It may have been carried out.
+    Write,
+}
+
+/// What came of looking for something.
+#[derive(Debug)]
+pub(crate) enum Reached<T> {
+    /// Here it is.
+    Found(T),
+    /// The cloud does not have it.
+    Absent,
+    /// There is no cloud that could have it.
+    NeverStarted,
+}
+
+/// An answer, whatever its status.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// A request for [`Client::exchange`].
+pub(crate) struct Ask<'a> {
+    pub(crate) effect: Effect,
+    pub(crate) request: Request<Full<Bytes>>,
+    /// The most that is taken of the answer's body.
+    pub(crate) limit: usize,
+    pub(crate) patience: Duration,
+    pub(crate) operation: &'static str,
+    pub(crate) subject: &'a str,
+}
+
+impl Client {
+    /// Finds the daemon in `directory`, or at `endpoint` where one is stated, and counts into `calls`.
+    pub(crate) fn new(directory: StateDirectory, endpoint: Option<Endpoint>, calls: Calls) -> Self {
+        Self { directory, endpoint, calls }
+    }
+
+    /// The same, counting into `calls`.
+    pub(crate) fn metered(&self, calls: Calls) -> Self {
+        Self { calls, ..self.clone() }
+    }
+
+    /// Reads what must be there.
+    pub(crate) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        operation: &'static str,
+        subject: impl ToString,
+    ) -> Result<T> {
+        let body = self.send(Effect::Read, "GET", path, None, operation, &subject.to_string()).await?;
+        understand(&body, operation, subject)
+    }
+
+    /// Reads what may not be there.
+    pub(crate) async fn look<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        operation: &'static str,
+        subject: impl ToString,
+    ) -> Result<Reached<T>> {
+        if self.was_never_started(operation, &subject)? {
+            return Ok(Reached::NeverStarted);
+        }
+        match self.get(path, operation, subject).await {
+            Ok(found) => Ok(Reached::Found(found)),
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(Reached::Absent),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes, and reads the answer.
+    pub(crate) async fn write<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        path: &str,
+        body: &impl Serialize,
+        operation: &'static str,
+        subject: impl ToString,
+    ) -> Result<T> {
+        let subject = subject.to_string();
+        let body = serde_json::to_vec(body)
+            .map_err(|error| Error::new(ErrorKind::Unexpected, operation, &subject, error))?;
+        let answer = self.send(Effect::Write, method, path, Some(body), operation, &subject).await?;
+        understand(&answer, operation, subject)
+    }
+
+    /// One request to the control API. A refusal is an error, with the daemon's code and name for the request.
+    pub(crate) async fn send(
+        &self,
+        effect: Effect,
+        method: &str,
+        path: &str,
+        body: Option<Vec<u8>>,
+        operation: &'static str,
+        subject: &str,
+    ) -> Result<Bytes> {
+        let running = self.running(operation, subject)?;
+        let invalid =
+            |error: &dyn std::fmt::Display| Error::new(ErrorKind::Invalid, operation, subject, error);
+        let method = Method::from_bytes(method.as_bytes()).map_err(|error| invalid(&error))?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::AUTHORIZATION, format!("Bearer {}", running.token.expose()))
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::from(body.unwrap_or_default()))
+            .map_err(|error| invalid(&error))?;
+        let ask = Ask { effect, request, limit: BODY_LIMIT, patience: PATIENCE, operation, subject };
+        let answer = self.exchange_with(&running, ask).await?;
+        if answer.status.is_success() { Ok(answer.body) } else { Err(refused(&answer, operation, subject)) }
+    }
+
+    /// Sends one request to the functions' endpoint and returns whatever was answered.
+    pub(crate) async fn exchange(&self, ask: Ask<'_>) -> Result<Answer> {
+        let running = self.running(ask.operation, ask.subject)?;
+        self.exchange_with(&running, ask).await
+    }
+
+    async fn exchange_with(&self, running: &Running, ask: Ask<'_>) -> Result<Answer> {
+        let Ask { effect, mut request, limit, patience, operation, subject } = ask;
+        let address = self.address(running, operation, subject)?;
+        self.calls.count(Service::Functions);
+        let unreachable = |error: &dyn std::fmt::Display| {
+            let message = format!(
+                "the local cloud in {} does not answer on {address} ({error}): `longshore local up` starts it",
+                self.directory.path().display()
+            );
+            Error::new(ErrorKind::Unavailable, operation, subject, message)
+        };
+        let host = header::HeaderValue::from_str(&address).map_err(|error| unreachable(&error))?;
+        request.headers_mut().entry(header::HOST).or_insert(host);
+        let stream = TcpStream::connect(&address).await.map_err(|error| unreachable(&error))?;
+        stream.set_nodelay(true).map_err(|error| unreachable(&error))?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(&error))?;
+        let exchange = async {
+            let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+            let (parts, body) = response.into_parts();
+            let body =
+                Limited::new(body, limit).collect().await.map_err(|error| error.to_string())?.to_bytes();
+            Ok::<_, String>(Answer { status: parts.status, headers: parts.headers, body })
+        };
+        let driven = async {
+            tokio::pin!(exchange, connection);
+            tokio::select! {
+                biased;
+                answer = &mut exchange => answer,
+                _ = &mut connection => exchange.await,
+            }
+        };
+        let lost = match tokio::time::timeout(patience, driven).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(why)) => why,
+            Err(_) => format!("nothing for {patience:?}"),
+        };
+        let (kind, message) = match effect {
+            Effect::Read => (ErrorKind::Unavailable, format!("the local cloud did not answer: {lost}")),
+            Effect::Write => (
+                ErrorKind::Indeterminate,
+                format!("the request was sent and no answer came ({lost}): it may have been carried out"),
+            ),
+        };
+        Err(Error::new(kind, operation, subject, message).with_code(NO_ANSWER))
+    }
+
+    /// `HOST:PORT` to connect to.
+    fn address(&self, running: &Running, operation: &'static str, subject: &str) -> Result<String> {
+        let Some(endpoint) = &self.endpoint else { return Ok(running.functions.to_string()) };
+        let uri: Option<http::Uri> = endpoint.url.parse().ok();
+        uri.filter(|uri| uri.scheme_str() == Some("http"))
+            .and_then(|uri| Some(format!("{}:{}", uri.host()?, uri.port_u16().unwrap_or(80))))
+            .ok_or_else(|| {
+                let message = format!("endpoints.functions: {:?} is not an http:// URL", endpoint.url);
+                Error::new(ErrorKind::Invalid, operation, subject, message)
+            })
+    }
+
+    fn was_never_started(&self, operation: &'static str, subject: &impl ToString) -> Result<bool> {
+        let identity = self.directory.identity();
+        Ok(identity.map_err(|error| error.into_error(operation, subject.to_string()))?.is_none())
+    }
+
+    fn running(&self, operation: &'static str, subject: &str) -> Result<Running> {
+        if let Some(running) =
+            self.directory.running().map_err(|error| error.into_error(operation, subject))?
+        {
+            return Ok(running);
+        }
+        let how =
+            if self.was_never_started(operation, &subject)? { "was never started" } else { "does not run" };
+        let path = self.directory.path().display();
+        let message = format!("the local cloud in {path} {how}: `longshore local up` starts it");
+        Err(Error::new(ErrorKind::Unavailable, operation, subject, message))
+    }
+}
+
+fn understand<T: DeserializeOwned>(
+    body: &[u8],
+    operation: &'static str,
+    subject: impl ToString,
+) -> Result<T> {
+    serde_json::from_slice(body).map_err(|error| {
+        let message = format!("the daemon's answer cannot be understood: {error}");
+        Error::new(ErrorKind::Unexpected, operation, subject, message)
+    })
+}
+
+/// The error in an answer that is not a success.
+pub(crate) fn refused(answer: &Answer, operation: &'static str, subject: &str) -> Error {
+    let after = answer
+        .headers
+        .get(header::RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.parse().ok())
+        .map(Duration::from_secs);
+    match serde_json::from_slice::<ErrorBody>(&answer.body) {
+        Ok(ErrorBody { code, message, request_id }) => {
+            Error::new(kind_of(&code, after), operation, subject, message)
+                .with_code(code)
+                .with_request_id(Some(request_id))
+        }
+        Err(_) => {
+            let message = format!("it answered {}", answer.status);
+            Error::new(ErrorKind::Unexpected, operation, subject, message).with_code(answer.status.as_u16())
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! How requests reach functions: which version, which process, and there and back.
+
+mod error;
+pub(crate) mod forward;
+pub(crate) mod headers;
+pub(crate) mod instances;
+mod meter;
+mod path;
+mod split;
+mod upstream;

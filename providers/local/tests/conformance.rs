@@ -1,0 +1,103 @@
+//! The contract's laws over a real daemon, in every weather, with guarded and with unguarded writes.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
+use longshore_contract::conformance::{Fixture, LAWS, Sample, Weather};
+use longshore_contract::{Endpoint, FunctionName, PlainHttp, Provider, Reference, Service};
+use serde_json::json;
+
+use support::proxy::Proxy;
+use support::{Cloud, image};
+
+/// A cloud behind a proxy.
+struct Behind<'a> {
+    cloud: &'a Cloud,
+    images: &'a [Reference; 3],
+    proxy: Proxy,
+    provider: Arc<dyn Provider>,
+}
+
+static NAMES: AtomicU32 = AtomicU32::new(0);
+
+#[async_trait]
+impl Fixture for Behind<'_> {
+    fn provider(&self) -> &dyn Provider {
+        &*self.provider
+    }
+
+    fn fresh_name(&self) -> FunctionName {
+        format!("law-{}", NAMES.fetch_add(1, Ordering::Relaxed)).parse().expect("a name")
+    }
+
+    async fn image(&self, sample: Sample) -> Reference {
+        let [first, second, ending] = self.images;
+        match sample {
+            Sample::First => first.clone(),
+            Sample::Second => second.clone(),
+            Sample::DoesNotStart => ending.clone(),
+        }
+    }
+
+    fn secret(&self) -> Option<String> {
+        let text = std::fs::read(self.cloud.directory.join("daemon.json")).expect("a daemon runs");
+        let daemon: serde_json::Value = serde_json::from_slice(&text).expect("it is JSON");
+        daemon["token"].as_str().map(str::to_owned)
+    }
+
+    fn lose_next_write(&self) {
+        self.proxy.lose_next_write();
+    }
+}
+
+async fn every_law_holds(weather: Weather, alias_writes: &str) {
+    let cloud = Cloud::start();
+    let registry = cloud.registry();
+    let images =
+        [image::answering(registry, "first"), image::answering(registry, "second"), image::ending(registry)];
+    for law in LAWS {
+        let proxy = Proxy::open(cloud.functions(), weather);
+        let mut settings = cloud.settings();
+        settings.values.insert("alias_writes".to_owned(), json!(alias_writes));
+        let url = format!("http://{}", proxy.address);
+        let endpoint = Endpoint { url, plain_http: PlainHttp::default(), ca: None };
+        settings.endpoints.insert(Service::Functions, endpoint);
+        let provider = (longshore_local::registration().connect)(&settings).expect("it can be connected to");
+        let behind = Behind { cloud: &cloud, images: &images, proxy, provider };
+        let held = std::panic::AssertUnwindSafe(law.hold(&behind));
+        if futures::FutureExt::catch_unwind(held).await.is_err() {
+            panic!(
+                "{weather:?}, {alias_writes} writes: the law is broken that {}",
+                law.name.replace('_', " ")
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_law_holds_in_calm_weather() {
+    every_law_holds(Weather::Calm, "atomic").await;
+}
+
+#[tokio::test]
+async fn every_law_holds_when_answers_are_lost() {
+    every_law_holds(Weather::AnswersLost, "atomic").await;
+}
+
+#[tokio::test]
+async fn every_law_holds_when_requests_are_throttled() {
+    every_law_holds(Weather::Throttled, "atomic").await;
+}
+
+#[tokio::test]
+async fn every_law_holds_without_a_guard() {
+    every_law_holds(Weather::Calm, "checked").await;
+}
+
+#[tokio::test]
+async fn every_law_holds_without_a_guard_when_answers_are_lost() {
+    every_law_holds(Weather::AnswersLost, "checked").await;
+}
