@@ -1,14 +1,14 @@
 //! The engine on a real directory: writers that race, a disk that is full, a writer that is killed.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Barrier, Mutex};
 
 use async_trait::async_trait;
 use longshore::ledger::{
-    Audit, DirectoryLedger, Ending, Event, History, Journal, JournalError, Ledger, LedgerError, LedgerKey,
-    Opened, Silent, Verb,
+    Audit, DirectoryLedger, Ending, Entry, Event, History, Journal, JournalError, Ledger, LedgerError,
+    LedgerKey, Opened, Silent, Verb,
 };
 use longshore::shift::{
     Around, NotTaken, Order, Rollout, ShiftSpec, Stopped, Strategy, SystemClock, drive, plan, take_over,
@@ -83,7 +83,15 @@ fn audit(by: &str) -> Audit {
 /// Opens a run in the name of `by`, as a process that has found none open.
 async fn open(ledger: &Arc<dyn Ledger>, by: &str) -> std::result::Result<Journal, JournalError> {
     let entries = ledger.read(&key()).await.map_err(JournalError::Ledger)?;
-    let mut journal = Journal::new(ledger.clone(), key(), RunId::generate(), &entries, Arc::new(Silent));
+    open_behind(ledger, &entries, by).await
+}
+
+async fn open_behind(
+    ledger: &Arc<dyn Ledger>,
+    entries: &[Entry],
+    by: &str,
+) -> std::result::Result<Journal, JournalError> {
+    let mut journal = Journal::new(ledger.clone(), key(), RunId::generate(), entries, Arc::new(Silent));
     let opened = Opened {
         verb: Verb::Deploy,
         audit: audit(by),
@@ -169,18 +177,7 @@ fn of_two_who_deploy_at_once_one_wins_and_the_other_learns_its_name() {
                 let ledger: Arc<dyn Ledger> = Arc::new(DirectoryLedger::new(directory.path()));
                 let entries = ledger.read(&key()).await.unwrap();
                 found.wait();
-                let mut journal =
-                    Journal::new(ledger.clone(), key(), RunId::generate(), &entries, Arc::new(Silent));
-                let opened = Opened {
-                    verb: Verb::Deploy,
-                    audit: audit(name),
-                    from: None,
-                    image: None,
-                    config: None,
-                    undoes: None,
-                    tool: "test".to_owned(),
-                };
-                journal.append(jiff::Timestamp::now(), Event::Opened(Box::new(opened))).await?;
+                let mut journal = open_behind(&ledger, &entries, name).await?;
                 let plan = planned(journal.run(), &cloud.live());
                 let event = Event::Planned { plan: Box::new(plan.clone()) };
                 journal.append(jiff::Timestamp::now(), event).await?;
@@ -254,7 +251,8 @@ fn nothing_can_be_stored(directory: &Path) {
         let entries = ledger.read(&key()).await.unwrap();
         match deploy(&ledger, &cloud, "ann").await {
             Err(Stopped::Ledger(LedgerError::Unwritable { at, cause })) => {
-                eprintln!("as it should be: {at}: {cause}");
+                assert!(at.starts_with(directory.to_str().unwrap()), "{at}");
+                assert_eq!(cause.kind(), std::io::ErrorKind::FileTooLarge);
             }
             other => panic!("{other:?}"),
         }
@@ -320,7 +318,7 @@ fn what_a_killed_writer_said_was_stored_is_there_and_whole() {
             loop {
                 let event = Event::Refused { why: "x".repeat(10_000) };
                 let stored = journal.append(jiff::Timestamp::now(), event).await.unwrap();
-                eprintln!("stored {}", stored.seq);
+                writeln!(std::io::stderr(), "stored {}", stored.seq).unwrap();
             }
         });
     }

@@ -166,3 +166,119 @@ impl RunSummary {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use longshore_contract::Published;
+
+    use super::*;
+    use crate::ledger::memory::entry;
+    use crate::ledger::{Audit, Because, Meant, Recalled, ScanWord};
+
+    fn audit(by: &str) -> Audit {
+        Audit {
+            by: by.to_owned(),
+            host: Some("ci-3".to_owned()),
+            commit: None,
+            ci_url: None,
+            message: Some("fix the till".to_owned()),
+        }
+    }
+
+    fn opened(by: &str) -> Event {
+        Event::Opened(Box::new(Opened {
+            verb: Verb::Deploy,
+            audit: audit(by),
+            from: Some(longshore_contract::Routing::All("41".parse().unwrap())),
+            image: Some(Meant { source: Some("oci:image".to_owned()), digest: digest("a"), version: None }),
+            config: None,
+            undoes: None,
+            tool: "0.1.0".to_owned(),
+        }))
+    }
+
+    fn digest(of: &str) -> Digest {
+        format!("sha256:{of:0>64}").parse().unwrap()
+    }
+
+    fn published() -> Published {
+        Published { version: "42".parse().unwrap(), digest: digest("b") }
+    }
+
+    fn told(runs: &[(RunId, Event)]) -> Vec<Entry> {
+        let number = |(at, (run, event)): (usize, &(RunId, Event))| Entry {
+            run: *run,
+            at: Timestamp::from_second(i64::try_from(at).unwrap()).unwrap(),
+            event: event.clone(),
+            ..entry(at as u64 + 1)
+        };
+        runs.iter().enumerate().map(number).collect()
+    }
+
+    #[test]
+    fn runs_are_told_newest_first_with_what_came_of_them() {
+        let (one, two) = (RunId::generate(), RunId::generate());
+        let entries = told(&[
+            (one, opened("ann")),
+            (one, Event::Ended { ending: Ending::Refused { why: "CVE".to_owned() } }),
+            (two, opened("bob")),
+            (two, Event::Published { published: published() }),
+        ]);
+        let history = History::of(&entries);
+        let told: Vec<_> = history
+            .runs()
+            .iter()
+            .map(|run| (run.run, run.by.as_str(), run.state, run.to.is_some()))
+            .collect();
+        assert_eq!(told, [(two, "bob", RunState::Open, true), (one, "ann", RunState::Refused, false)]);
+        assert_eq!(history.open().map(|run| run.run), Some(two));
+        assert_eq!(
+            serde_json::to_string(&history.runs()[0]).unwrap(),
+            format!(
+                r#"{{"run":"{two}","verb":"deploy","outcome":"open","from":"41","to":"42","digest":"{}","by":"bob","host":"ci-3","commit":null,"ci_url":null,"message":"fix the till","started":"1970-01-01T00:00:02Z","ended":null,"undoes":null}}"#,
+                digest("b")
+            )
+        );
+    }
+
+    #[test]
+    fn a_held_run_is_open_until_it_ends_and_open_again_when_it_is_resumed() {
+        let run = RunId::generate();
+        let held = Event::Held { because: Because::Interrupted };
+        let resumed = Event::Resumed { audit: audit("bob") };
+        let ended = Event::Ended { ending: Ending::Held { because: Because::Interrupted } };
+        let events = [opened("ann"), held, resumed, ended].map(|event| (run, event));
+        let states: Vec<_> = (1..=4)
+            .map(|count| {
+                let history = History::of(&told(&events[..count]));
+                (history.runs()[0].state, history.open().is_some())
+            })
+            .collect();
+        assert_eq!(
+            states,
+            [(RunState::Open, true), (RunState::Held, true), (RunState::Open, true), (RunState::Held, false)]
+        );
+    }
+
+    #[test]
+    fn a_run_is_recalled_as_far_as_it_came() {
+        let (run, other) = (RunId::generate(), RunId::generate());
+        let reference: longshore_contract::Reference =
+            format!("127.0.0.1:5000/shop@{}", digest("b")).parse().unwrap();
+        let intent = longshore_contract::Intent { run, step: 0 };
+        let entries = told(&[
+            (other, opened("bob")),
+            (other, Event::Ended { ending: Ending::Arrived }),
+            (run, opened("ann")),
+            (run, Event::Pushed { reference: reference.clone() }),
+            (run, Event::Cleared { verdict: Some(ScanWord::Waived) }),
+            (run, Event::Publishing { intent }),
+        ]);
+        let recalled = Recalled::of(run, &entries).unwrap();
+        assert_eq!(recalled.pushed, Some(reference));
+        assert_eq!(recalled.cleared, Some(Some(ScanWord::Waived)));
+        assert_eq!((recalled.publishing, recalled.published), (Some(intent), None));
+        assert_eq!((recalled.plan, recalled.moves, recalled.ending), (None, vec![], None));
+        assert_eq!(Recalled::of(RunId::generate(), &entries), None);
+    }
+}
