@@ -2,3 +2,5 @@
 
 pub mod registry;
 pub mod runner;
+#[cfg(test)]
+mod testing;
