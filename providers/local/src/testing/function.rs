@@ -27,7 +27,7 @@ fn main() {
             serve("127.0.0.1");
         }
         "silent" => {
-            println!("I say nothing more");
+            println!("I say nothing more {}", std::process::id());
             loop {
                 std::thread::park();
             }
