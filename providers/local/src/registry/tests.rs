@@ -136,6 +136,21 @@ async fn an_upload_can_be_given_up() {
 }
 
 #[tokio::test]
+async fn uploads_that_nobody_goes_on_with_make_room() {
+    let served = Served::new().await;
+    let first =
+        served.send(Method::POST, "/v2/a/blobs/uploads/", &[], "").await.header("location").to_owned();
+    let mut last = String::new();
+    for _ in 0..256 {
+        last = served.send(Method::POST, "/v2/a/blobs/uploads/", &[], "").await.header("location").to_owned();
+    }
+    assert_eq!(served.get(&first).await.code(), "BLOB_UPLOAD_UNKNOWN");
+    assert_eq!(served.get(&last).await.status, StatusCode::NO_CONTENT);
+    let uploads = served.directory.path().join("registry/uploads");
+    assert_eq!(std::fs::read_dir(uploads).unwrap().count(), 256);
+}
+
+#[tokio::test]
 async fn a_blob_is_mounted_where_the_other_repository_has_it() {
     let served = Served::new().await;
     let digest = served.push_blob("base", b"shared").await;

@@ -26,7 +26,7 @@ impl Ground {
     async fn with(isolation: Isolation) -> Self {
         let served = Served::new().await;
         let roots = served.directory.path().join("roots");
-        let runner = Runner::open_with(&roots, served.registry.clone(), isolation).await.unwrap();
+        let runner = Runner::with(isolation, &roots, served.registry.clone()).await.unwrap();
         Self { served, runner }
     }
 

@@ -39,8 +39,8 @@ impl Place {
         let layers: Vec<(Layer, &Vec<u8>)> = layers
             .iter()
             .map(|tar| {
-                let (digest, size) = (digest_of(tar), tar.len() as u64);
-                (Layer { digest: digest.clone(), size, packing: Packing::Plain, diff_id: digest }, tar)
+                let digest = digest_of(tar);
+                (Layer { digest: digest.clone(), packing: Packing::Plain, diff_id: digest }, tar)
             })
             .collect();
         self.unpack_as(&layers, limits)
@@ -378,8 +378,8 @@ fn too_many_bytes_are_refused_over_all_layers() {
 
 fn zipped(tar: &[u8]) -> (Layer, Vec<u8>) {
     let bytes = gzip(tar);
-    let (digest, size) = (digest_of(&bytes), bytes.len() as u64);
-    (Layer { digest, size, packing: Packing::Gzip, diff_id: digest_of(tar) }, bytes)
+    let layer = Layer { digest: digest_of(&bytes), packing: Packing::Gzip, diff_id: digest_of(tar) };
+    (layer, bytes)
 }
 
 #[test]
