@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use longshore_contract::{Error, ErrorKind, Result};
+use longshore_contract::{Error, ErrorKind, Result, Started};
 
 use crate::daemon::detach::detach;
 use crate::daemon::lock::Lock;
@@ -28,15 +28,15 @@ const REPORT_LIMIT: u64 = 64 * 1024;
 const ENVIRONMENT: [&str; 7] = ["PATH", "HOME", "USER", "LANG", "TMPDIR", "LONGSHORE_LOG", "RUST_BACKTRACE"];
 
 /// Makes sure that a daemon runs on `directory`, and says where. Without any request when it runs already.
-pub(crate) async fn up(directory: &StateDirectory) -> Result<Running> {
+pub(crate) async fn up(directory: &StateDirectory) -> Result<(Running, Started)> {
     if let Some(running) = running(directory).await? {
-        return Ok(running);
+        return Ok((running, Started::Before));
     }
     let directory = directory.clone();
     off_the_reactor(move || start(&directory)).await
 }
 
-fn start(directory: &StateDirectory) -> Result<Running> {
+fn start(directory: &StateDirectory) -> Result<(Running, Started)> {
     let subject = directory.path().display().to_string();
     let failed = |error: crate::state::StateError| error.into_error("start", &subject);
     directory.prepare().map_err(failed)?;
@@ -46,7 +46,7 @@ fn start(directory: &StateDirectory) -> Result<Running> {
     let lock = directory.lock();
     if Lock::is_held(&lock).map_err(|error| failed(io_error("look at", &lock)(error)))? {
         if let Some(running) = directory.running().map_err(failed)? {
-            return Ok(running);
+            return Ok((running, Started::Before));
         }
     } else {
         // What a daemon that was killed has left behind must not be taken for the new one's.
@@ -72,9 +72,10 @@ fn start(directory: &StateDirectory) -> Result<Running> {
     }
     // It was started by us and outlives us: nobody is to wait for it.
     drop(child);
-    directory.running().map_err(failed)?.ok_or_else(|| {
+    let running = directory.running().map_err(failed)?.ok_or_else(|| {
         Error::new(ErrorKind::Unexpected, "start", &subject, "the daemon ended as soon as it had started")
-    })
+    })?;
+    Ok((running, Started::Now))
 }
 
 /// The one place that knows how this program is told to be a daemon.
