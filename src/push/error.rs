@@ -177,7 +177,10 @@ impl PushError {
             _ => (PushErrorKind::Refused, None),
         };
         let said = if said.is_empty() { String::new() } else { format!(": {said}") };
-        let message = format!("{doing}: the registry answered {status}{said}");
+        let message = match status {
+            401 => format!("{doing}: the login is refused ({status}{said})"),
+            _ => format!("{doing}: the registry answered {status}{said}"),
+        };
         Self { errors, hint, ..Self::new(kind, repository, message) }
     }
 }

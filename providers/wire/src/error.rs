@@ -134,15 +134,12 @@ impl Error {
     }
 }
 
+/// What TLS said, however deep it is wrapped: an `io::Error` does not name what it wraps as its source.
 fn tls_reason(error: &(dyn std::error::Error + 'static)) -> Option<String> {
-    if let Some(error) = error.downcast_ref::<rustls::Error>() {
-        return Some(error.to_string());
+    match error.downcast_ref::<rustls::Error>() {
+        Some(error) => Some(error.to_string()),
+        None => tls_reason(error.downcast_ref::<std::io::Error>()?.get_ref()?),
     }
-    error
-        .downcast_ref::<std::io::Error>()?
-        .get_ref()?
-        .downcast_ref::<rustls::Error>()
-        .map(ToString::to_string)
 }
 
 /// Wraps what the source of a body said, so that it is told apart from what the connection said.
