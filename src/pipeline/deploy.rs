@@ -7,7 +7,7 @@ use longshore_contract::{Config, Digest, Function, Platform, Qualifier, Severity
 use super::stages::{self, Stage};
 use super::{Arrival, Context, Failure, Landed, Landing, Subject, none_open};
 use crate::image::{Image, ImageSource};
-use crate::ledger::{Event, History, Meant, Opened, Recalled, Verb};
+use crate::ledger::{Ending, Event, History, Meant, Opened, Recalled, Verb};
 use crate::manifest::{ScanPolicy, Smoke};
 use crate::progress;
 use crate::publish::diff::differences;
@@ -84,7 +84,14 @@ pub async fn deploy(
     journal.append(context.clock.now(), Event::Opened(Box::new(opened.clone()))).await?;
     let stage =
         Stage { recalled: Recalled::fresh(context.run, opened), live: Some(live), image: Some(image) };
-    stages::run(subject, Some(wish), context, &mut journal, stage, landing).await
+    let arrival = stages::run(subject, Some(wish), context, &mut journal, stage, landing).await?;
+    if landing.url.is_none() && arrival == Arrival::Ended(Ending::Arrived) {
+        // The alias is new: only now can anybody say where it is reached.
+        let at = Qualifier::Alias(subject.at.alias.clone());
+        let function = subject.provider.functions().describe(&subject.at.function, &at).await?;
+        landing.url = function.and_then(|function| function.url);
+    }
+    Ok(arrival)
 }
 
 /// Reads the image and picks the one for the function's platform.

@@ -51,8 +51,8 @@ functions:
       assemble:
         base: scratch
         add:
-          - { from: 'function-${vars.version}', to: /app/function, mode: '0755' }
-          - { from: page.html, to: /app/page.html }
+          - { source: 'function-${vars.version}', destination: /app/function, mode: '0755' }
+          - { source: page.html, destination: /app/page.html }
         entrypoint: [/app/function]
         workdir: /app
     tag: ${vars.version}
