@@ -11,7 +11,7 @@ const HELP: &str = "{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-help}
 /// Deploys the container images of serverless functions
 #[derive(Debug, Parser)]
 #[command(name = "longshore", version, about, disable_help_subcommand = true, help_template = TOP)]
-#[command(infer_long_args = false, max_term_width = 80)]
+#[command(max_term_width = 80, subcommand_value_name = "VERB", after_help = AFTER)]
 pub struct Cli {
     /// The verb.
     #[command(subcommand)]
@@ -21,32 +21,23 @@ pub struct Cli {
     pub output: OutputArgs,
 }
 
-const TOP: &str = "{about}\n\n{usage-heading} {usage}\n\n{subcommands}\n\nOptions:\n{options}{after-help}";
+/// Where more is.
+const AFTER: &str = "`longshore VERB --help` tells more of a verb.";
+
+const TOP: &str = "{about}\n\n{usage-heading} {usage}\n\n{subcommands}\n\n{options}{after-help}";
 
 /// How the result is told; the same for every verb.
 #[derive(Debug, Clone, Args)]
 pub struct OutputArgs {
-    /// How the result is told: stdout carries it and nothing else
-    #[arg(
-        long,
-        global = true,
-        value_name = "human|json|jsonl",
-        default_value = "human",
-        hide_default_value = true
-    )]
+    /// Tell the result as human text, json or jsonl
+    #[arg(long, global = true, value_name = "FORM", default_value = "human", hide_default_value = true)]
     #[arg(hide_possible_values = true, env = "LONGSHORE_OUTPUT", hide_env = true)]
     pub output: Output,
-    /// When colours are used
-    #[arg(
-        long,
-        global = true,
-        value_name = "auto|always|never",
-        default_value = "auto",
-        hide_default_value = true
-    )]
+    /// Use colours: auto, always or never
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_default_value = true)]
     #[arg(hide_possible_values = true)]
     pub color: Color,
-    /// More of the log on stderr; twice for all of it
+    /// Log more on stderr; twice for all of it
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 }
@@ -85,16 +76,16 @@ pub struct ManifestArgs {
     /// Set any value of the manifest, as in vars.tag=1.2
     #[arg(long, value_name = "PATH=VALUE")]
     pub set: Vec<String>,
-    /// Act on these functions only
-    #[arg(long, value_name = "FUNCTION[@TARGET]")]
+    /// Act on this FUNCTION or FUNCTION@TARGET only
+    #[arg(long, value_name = "FUNCTION")]
     pub only: Vec<String>,
 }
 
 /// What a verb acts on, and where its ledger is.
 #[derive(Debug, Clone, Args)]
 pub struct SubjectArgs {
-    /// FUNCTION[@TARGET][:ALIAS] of the manifest, or PROVIDER:REGION:NAME:ALIAS
-    /// without one [default: everything in the manifest]
+    /// FUNCTION[@TARGET][:ALIAS] of the manifest [default: all of it], or
+    /// PROVIDER:REGION:NAME:ALIAS without one
     #[arg(value_name = "SUBJECT", verbatim_doc_comment)]
     pub subject: Option<String>,
     /// Which manifest.
@@ -256,7 +247,7 @@ pub struct PushArgs {
     #[arg(value_name = "DESTINATION", required = true)]
     pub destinations: Vec<String>,
     /// The one image of this platform out of an index
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<Platform>,
     /// Hash every blob here before it is sent
     #[arg(long)]
@@ -386,9 +377,8 @@ pub struct LocalStateArgs {
 #[derive(Debug, Args)]
 #[command(help_template = HELP)]
 pub struct LocalLogsArgs {
-    /// Whose log: a function's name in the cloud, with :VERSION for one of its
-    /// versions [default: the daemon's own]
-    #[arg(value_name = "NAME[:VERSION]", verbatim_doc_comment)]
+    /// A function's name in the cloud, or NAME:VERSION [default: the daemon]
+    #[arg(value_name = "NAME")]
     pub of: Option<String>,
     /// Which cloud.
     #[command(flatten)]

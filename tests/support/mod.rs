@@ -237,3 +237,131 @@ pub fn have(program: impl AsRef<OsStr>) -> bool {
     }
     found
 }
+
+/// A verb that is running.
+pub struct Running {
+    child: std::process::Child,
+}
+
+impl Running {
+    /// Sends SIGINT, as Ctrl-C does.
+    pub fn interrupt(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it is running");
+    }
+
+    /// Waits for its end and returns its document.
+    pub fn finish(self) -> Value {
+        let output = self.child.wait_with_output().expect("it ends");
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("{error}: {text}\n{}", String::from_utf8_lossy(&output.stderr)))
+    }
+}
+
+impl Scratch {
+    /// Starts the binary with `--output json`.
+    pub fn start(&self, words: &[&str]) -> Running {
+        let mut command = self.command(words);
+        command.args(["--output", "json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Running { child: command.spawn().expect("the binary starts") }
+    }
+
+    /// Starts a canary deploy of `version` that soaks for ten minutes, and returns when a quarter of the traffic is there.
+    pub fn start_canary(&self, version: &str) -> Running {
+        let running = self.start(&["deploy", "--env", "canary", "--set", &format!("vars.version={version}")]);
+        self.until_split();
+        running
+    }
+
+    /// Waits until a run soaks: its share is live and the ledger knows.
+    pub fn until_split(&self) {
+        until("a split alias", || {
+            let document = self.json(0, &["status"]);
+            (document["functions"][0]["routing"]["share"] == 0.25 && self.last_event() == "settled").then_some(())
+        });
+    }
+
+    /// A canary deploy of `version` that is interrupted while it soaks; its document.
+    pub fn hold_canary(&self, version: &str) -> Value {
+        let running = self.start_canary(version);
+        running.interrupt();
+        running.finish()
+    }
+
+    /// Runs a verb that soaks, interrupts it there, and returns its document.
+    pub fn interrupted(&self, words: &[&str]) -> Value {
+        let entries = self.ledger().len();
+        let running = self.start(words);
+        until("the run to be taken", || (self.ledger().len() > entries).then_some(()));
+        running.interrupt();
+        running.finish()
+    }
+
+    /// Every file of the ledger with its text, in order.
+    pub fn ledger(&self) -> Vec<(PathBuf, String)> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.path().join(".longshore/ledger")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if let Ok(text) = std::fs::read_to_string(&path) {
+                    found.push((path, text));
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// The newest entry's event.
+    pub fn last_event(&self) -> String {
+        let text = self.ledger().last().map(|(_, text)| text.clone()).unwrap_or_default();
+        let entry: Value = serde_json::from_str(&text).unwrap_or_default();
+        entry["event"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Copies the image `digest` of the local registry's repository `hello` into an OCI layout, over plain HTTP.
+    pub fn layout_of(&self, digest: &str, folder: &str) {
+        let registry = self.json(0, &["local", "status"])["endpoints"]["registry"].as_str().expect("it runs").to_owned();
+        let blobs = self.path().join(folder).join("blobs/sha256");
+        std::fs::create_dir_all(&blobs).expect("a folder");
+        let hex = |digest: &str| digest.trim_start_matches("sha256:").to_owned();
+        let bytes = |kind: &str, digest: &str| {
+            let url = format!("{registry}/v2/hello/{kind}/{digest}");
+            let answer = http_bytes(&url);
+            std::fs::write(blobs.join(hex(digest)), &answer).expect("a blob");
+            answer
+        };
+        let manifest = bytes("manifests", digest);
+        let parsed: Value = serde_json::from_slice(&manifest).expect("a manifest");
+        for blob in parsed["layers"].as_array().into_iter().flatten().chain([&parsed["config"]]) {
+            bytes("blobs", blob["digest"].as_str().expect("a digest"));
+        }
+        self.write(&format!("{folder}/oci-layout"), "{\"imageLayoutVersion\":\"1.0.0\"}");
+        let index = serde_json::json!({
+            "schemaVersion": 2,
+            "manifests": [{
+                "mediaType": parsed["mediaType"], "digest": digest, "size": manifest.len(),
+                "annotations": { "org.opencontainers.image.ref.name": "v1" },
+            }],
+        });
+        self.write(&format!("{folder}/index.json"), &index.to_string());
+    }
+}
+
+/// The body of a GET, as bytes.
+fn http_bytes(url: &str) -> Vec<u8> {
+    let rest = url.strip_prefix("http://").expect("an http URL");
+    let (host, path) = rest.split_at(rest.find('/').expect("a path"));
+    let mut stream = TcpStream::connect(host).expect("the registry listens");
+    let accept = "accept: application/vnd.oci.image.manifest.v1+json";
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {host}\r\n{accept}\r\nconnection: close\r\n\r\n").expect("it is sent");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("an answer");
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{url}: {}", String::from_utf8_lossy(&answer[..end]));
+    answer.split_off(end + 4)
+}
