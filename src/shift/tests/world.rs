@@ -58,6 +58,8 @@ pub(super) enum Fault {
     Say(ErrorKind),
     /// It is done, and at once somebody else moves the alias.
     Meddle(Routing),
+    /// The same, and the answer shows what they made of it.
+    MeddleShowing(Routing),
     /// The same, and the answer to it is lost.
     MeddleLosing(Routing),
     /// Somebody else moves the alias just before it comes.
@@ -305,6 +307,7 @@ impl Functions for World {
                             cloud.put(routing, write.note.clone());
                             Ok(alias)
                         }
+                        Fault::MeddleShowing(routing) => Ok(cloud.put(routing, write.note.clone())),
                         Fault::MeddleLosing(routing) => {
                             cloud.put(routing, write.note.clone());
                             Err(no(ErrorKind::Indeterminate))
