@@ -83,6 +83,8 @@ async fn whoever_moves_the_alias_after_any_write_is_noticed_and_left_alone() {
                 assert_eq!(world.routing(), Some(all("7")), "{guard:?} {quiet} {fault:?}");
                 assert_eq!(world.written().len(), quiet + 1, "{guard:?} {quiet} {fault:?}");
                 let drift = Because::Drift { found: Some(all("7")) };
+                let seen = world.seen.lock().unwrap().take().unwrap();
+                assert_eq!(seen, if ending == Ending::Arrived { all("42") } else { all("7") });
                 match (quiet, &fault) {
                     // The last write was answered: the run had arrived before somebody moved the alias.
                     (2, Fault::Meddle(_)) => assert_eq!(ending, Ending::Arrived),
@@ -166,6 +168,7 @@ async fn an_interrupted_run_leaves_traffic_and_can_be_resumed() {
     let ending = world.lives(&Command::Deploy(canary())).await.unwrap();
     assert_eq!(ending, Ending::Held { because: Because::Interrupted });
     assert_eq!(world.routing(), Some(split(500)));
+    assert_eq!(*world.seen.lock().unwrap(), Some(split(500)));
     assert_eq!(state(&world).await, (RunState::Held, true));
     assert_eq!(world.lives(&Command::Deploy(canary())).await.unwrap(), Ending::Arrived);
     assert_eq!(world.written(), [split(500), split(2_500), all("42")]);

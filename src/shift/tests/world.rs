@@ -110,6 +110,8 @@ pub(super) struct World {
     /// How many entries fit; `Unwritable` behind that.
     pub(super) room: AtomicUsize,
     interrupt: Mutex<CancellationToken>,
+    /// Where the last run that was driven saw the alias send its traffic.
+    pub(super) seen: Mutex<Option<Routing>>,
     /// The time from which on every deployment is interrupted.
     pub(super) interrupt_at: Mutex<Option<Timestamp>>,
 }
@@ -166,6 +168,7 @@ impl World {
             ledger: MemoryLedger::default(),
             room: AtomicUsize::new(usize::MAX),
             interrupt: Mutex::default(),
+            seen: Mutex::new(None),
             interrupt_at: Mutex::new(None),
         })
     }
@@ -516,7 +519,9 @@ impl World {
         interrupt: &CancellationToken,
     ) -> std::result::Result<Ending, Stopped> {
         let around = Around { functions: self, clock: self, interrupt };
-        Driver::with(policy, around, journal, rollout).run().await
+        let driven = Driver::with(policy, around, journal, rollout).run().await?;
+        *self.seen.lock().unwrap() = driven.routing;
+        Ok(driven.ending)
     }
 }
 
