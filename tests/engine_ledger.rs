@@ -129,9 +129,8 @@ async fn drive_to_end(
     rollout: Rollout,
 ) -> std::result::Result<Ending, Stopped> {
     let (clock, interrupt) = (SystemClock::start(), CancellationToken::new());
-    drive(Around { functions: cloud, clock: &clock, interrupt: &interrupt }, journal, rollout)
-        .await
-        .map(|(ending, _)| ending)
+    let around = Around { functions: cloud, clock: &clock, interrupt: &interrupt };
+    drive(around, journal, rollout).await.map(|driven| driven.ending)
 }
 
 /// Deploys in the name of `by`, as far as the ledger lets it.

@@ -238,4 +238,15 @@ mod tests {
             other => panic!("{other:?}"),
         }
     }
+
+    #[tokio::test]
+    async fn the_same_run_in_another_process_is_somebody_else() {
+        let ledger = Arc::new(MemoryLedger::default());
+        let run = RunId::generate();
+        let [mut ann, mut bob] =
+            [(); 2].map(|()| Journal::new(ledger.clone(), key(), run, &[], Arc::new(Silent)));
+        ann.append(Timestamp::UNIX_EPOCH, hastened("ann")).await.unwrap();
+        let error = bob.append(Timestamp::UNIX_EPOCH, hastened("ann")).await.unwrap_err();
+        assert!(matches!(error, JournalError::TakenOver(by) if by.run == run));
+    }
 }

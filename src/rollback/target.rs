@@ -441,13 +441,14 @@ mod tests {
     fn a_split_alias_goes_back_to_its_stable_side() {
         let mut story = Story::default();
         story.arrive(None, "1");
-        story.arrive(Some("1"), "2");
+        let stable = story.arrive(Some("1"), "2");
         let share = Share::basis_points(500).unwrap();
         let split = alias(Routing::split(version("2"), version("3"), share), crumb(&["2", "1"]));
         let target = story.back(&split, None).unwrap();
         assert_eq!((target.version, target.source), (version("2"), Source::Split));
         assert_eq!(target.behind, versions(&["1"]));
-        assert_eq!(story.target(&at("2"), None).unwrap().version, version("1"));
+        let next = story.target(&at("2"), None).unwrap();
+        assert_eq!((next.version, next.undoes), (version("1"), Some(stable)));
         let without = Story::default().target(&split, None).unwrap();
         assert_eq!((without.version, without.behind), (version("2"), versions(&["1"])));
     }

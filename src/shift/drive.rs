@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use longshore_contract::{
-    Alias, AliasWrite, Disposition, Error, ErrorKind, Functions, Intent, Result as Answer, failpoint,
+    Alias, AliasWrite, Disposition, Error, ErrorKind, Functions, Intent, Result as Answer, Routing, failpoint,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +23,15 @@ pub struct Around<'a> {
     pub clock: &'a dyn Clock,
     /// Cancelled when the process is to stop: traffic stays as it is, and the run stays open.
     pub interrupt: &'a CancellationToken,
+}
+
+/// What came of driving a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Driven {
+    /// How it came out.
+    pub ending: Ending,
+    /// Where the alias sent its traffic when it was last seen; `None` where it did not exist.
+    pub routing: Option<Routing>,
 }
 
 /// Why a run is no longer driven from here. Traffic is as it was left; the run is open, and the ledger knows all of it
@@ -56,17 +65,11 @@ const WATCH_EVERY: Duration = Duration::from_secs(5);
 /// entries that `rollout` is the fold of.
 ///
 /// Every write to the alias is announced in the ledger before it is sent. An ending other than
-/// [`Held`](Ending::Held) is final; a held run is over only where the ledger says that it ended. The rollout is handed
-/// back as it came to stand.
-pub async fn drive(
-    around: Around<'_>,
-    journal: &mut Journal,
-    rollout: Rollout,
-) -> Result<(Ending, Rollout), Stopped> {
-    let (policy, paused) = (Policy::planted(), Pauses::default());
-    let mut driver = Driver { around, journal, rollout, policy, paused, waiting: None };
-    let ending = driver.run().await?;
-    Ok((ending, driver.rollout))
+/// [`Held`](Ending::Held) is final; a held run is over only where the ledger says that it ended.
+pub async fn drive(around: Around<'_>, journal: &mut Journal, rollout: Rollout) -> Result<Driven, Stopped> {
+    Driver { around, journal, rollout, policy: Policy::planted(), paused: Pauses::default(), waiting: None }
+        .run()
+        .await
 }
 
 pub(super) struct Driver<'a> {
@@ -100,7 +103,7 @@ impl<'a> Driver<'a> {
         Self { around, journal, rollout, policy, paused: Pauses::default(), waiting: None }
     }
 
-    pub(super) async fn run(&mut self) -> Result<Ending, Stopped> {
+    pub(super) async fn run(mut self) -> Result<Driven, Stopped> {
         loop {
             let decision = self.rollout.next(self.around.clock.now());
             let moves = matches!(decision, Decision::Write { .. } | Decision::Look | Decision::Wait { .. });
@@ -114,7 +117,13 @@ impl<'a> Driver<'a> {
                 Decision::Wait { until } => self.wait(until).await?,
                 Decision::Hold(because) => self.record(Event::Held { because }).await?,
                 Decision::End(ending) => self.record(Event::Ended { ending }).await?,
-                Decision::Stop(ending) => return Ok(ending),
+                Decision::Stop(ending) => {
+                    let routing = match &ending {
+                        Ending::Held { because: Because::Drift { found } } => found.clone(),
+                        _ => self.rollout.routing().cloned(),
+                    };
+                    return Ok(Driven { ending, routing });
+                }
             }
         }
     }

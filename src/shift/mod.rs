@@ -14,7 +14,7 @@ mod takeover;
 mod tests;
 
 pub use clock::{Clock, SystemClock};
-pub use drive::{Around, Stopped, drive};
+pub use drive::{Around, Driven, Stopped, drive};
 pub use plan::{Refusal, ShiftSpec, Strategy, plan};
 pub use state::{Decision, Illegal, Rollout};
 pub use takeover::{NotTaken, Order, Taken, take_over};

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use longshore_contract::{
-    Alias, AliasRef, Capabilities, Digest, Progress, Routing, RunId, Share, Split, Version,
-};
+use longshore_contract::{Alias, AliasRef, Capabilities, Digest, Routing, RunId, Share, Split, Version};
 
 use crate::ledger::{Origin, Plan, Remark, Step};
 
@@ -138,16 +136,10 @@ fn steps(strategy: &Strategy, split: Split) -> Result<Vec<Step>, Refusal> {
     Ok(steps)
 }
 
-/// What will lie behind the new version once it is live: what is live now, and what the breadcrumb knows behind that. A
-/// breadcrumb of a run that never ended tells of a way that was not gone, and only what lies behind it is believed.
+/// What will lie behind the new version once it is live: what is live now, and what the breadcrumb knows behind that.
+/// A breadcrumb of a run that never arrived begins with what is live now, which counts once.
 fn behind(version: &Version, alias: &Alias) -> Vec<Version> {
-    let older = alias.note.breadcrumb.iter().flat_map(|breadcrumb| {
-        let skip = match breadcrumb.progress {
-            Progress::Open => usize::from(breadcrumb.prev.first() == Some(version)),
-            Progress::Ended => 0,
-        };
-        breadcrumb.prev.iter().skip(skip)
-    });
+    let older = alias.note.breadcrumb.iter().flat_map(|breadcrumb| &breadcrumb.prev);
     let mut all: Vec<Version> = std::iter::once(version).chain(older).cloned().collect();
     all.dedup();
     all.truncate(MOST_PREVIOUS);
@@ -156,7 +148,7 @@ fn behind(version: &Version, alias: &Alias) -> Vec<Version> {
 
 #[cfg(test)]
 mod tests {
-    use longshore_contract::{AliasWrites, Breadcrumb, Note, PublishDedup, Revision};
+    use longshore_contract::{AliasWrites, Breadcrumb, Note, Progress, PublishDedup, Revision};
 
     use super::*;
 

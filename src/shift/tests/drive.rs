@@ -73,7 +73,9 @@ async fn a_canary_arrives_in_its_steps_at_its_times() {
 async fn whoever_moves_the_alias_after_any_write_is_noticed_and_left_alone() {
     for guard in [Guard::Revisions, Guard::Nothing] {
         for quiet in 0..3 {
-            for fault in [Fault::Meddle(all("7")), Fault::MeddleLosing(all("7"))] {
+            for fault in
+                [Fault::Meddle(all("7")), Fault::MeddleLosing(all("7")), Fault::MeddleShowing(all("7"))]
+            {
                 let world = World::new(guard, Some("41"));
                 let faults = std::iter::repeat_n(Fault::None, quiet).chain([fault.clone()]);
                 world.faults(faults);
@@ -81,6 +83,8 @@ async fn whoever_moves_the_alias_after_any_write_is_noticed_and_left_alone() {
                 assert_eq!(world.routing(), Some(all("7")), "{guard:?} {quiet} {fault:?}");
                 assert_eq!(world.written().len(), quiet + 1, "{guard:?} {quiet} {fault:?}");
                 let drift = Because::Drift { found: Some(all("7")) };
+                let seen = world.seen.lock().unwrap().take().unwrap();
+                assert_eq!(seen, if ending == Ending::Arrived { all("42") } else { all("7") });
                 match (quiet, &fault) {
                     // The last write was answered: the run had arrived before somebody moved the alias.
                     (2, Fault::Meddle(_)) => assert_eq!(ending, Ending::Arrived),
@@ -164,6 +168,7 @@ async fn an_interrupted_run_leaves_traffic_and_can_be_resumed() {
     let ending = world.lives(&Command::Deploy(canary())).await.unwrap();
     assert_eq!(ending, Ending::Held { because: Because::Interrupted });
     assert_eq!(world.routing(), Some(split(500)));
+    assert_eq!(*world.seen.lock().unwrap(), Some(split(500)));
     assert_eq!(state(&world).await, (RunState::Held, true));
     assert_eq!(world.lives(&Command::Deploy(canary())).await.unwrap(), Ending::Arrived);
     assert_eq!(world.written(), [split(500), split(2_500), all("42")]);
@@ -253,6 +258,16 @@ async fn a_service_that_never_answers_holds_the_run_and_the_write_is_still_known
     world.faults([]);
     assert_eq!(world.lives(&at_once()).await.unwrap(), Ending::Arrived);
     assert_eq!(world.written(), [all("42")]);
+}
+
+#[tokio::test]
+async fn a_run_that_is_interrupted_between_two_tries_tries_no_more() {
+    let world = World::new(Guard::Revisions, Some("41"));
+    world.faults(std::iter::repeat_n(Fault::Say(ErrorKind::Unavailable), 1_000));
+    world.at(3, World::interrupt);
+    let ending = world.lives(&at_once()).await.unwrap();
+    assert_eq!(ending, Ending::Held { because: Because::Interrupted });
+    assert_eq!(world.routes.load(Ordering::SeqCst), 3, "at 0 s, 0.5 s and 1.5 s");
 }
 
 #[tokio::test]

@@ -163,6 +163,54 @@ fn a_clock_that_is_behind_makes_no_soak_longer_than_itself() {
     assert!(matches!(resumed.next(seconds(60)), Decision::Write { .. }));
 }
 
+fn in_flight() -> Rollout {
+    let rollout = begun();
+    let write = expected(&rollout, seconds(0)).unwrap();
+    rollout.apply(seconds(0), &write).unwrap()
+}
+
+fn next_routing(rollout: &Rollout) -> Option<Routing> {
+    match rollout.next(seconds(0)) {
+        Decision::Write { write, .. } => Some(write.routing),
+        _ => None,
+    }
+}
+
+#[test]
+fn the_wanted_routing_by_another_run_is_not_our_write() {
+    let mut theirs = alias(split(500), "r1", true);
+    theirs.note.breadcrumb.as_mut().unwrap().run = run(9);
+    let looked = in_flight().apply(seconds(0), &Event::Looked { alias: Some(theirs) }).unwrap();
+    let drift = Because::Drift { found: Some(split(500)) };
+    assert_eq!(looked.next(seconds(0)), Decision::End(Ending::Held { because: drift }));
+}
+
+#[test]
+fn a_routing_that_we_want_and_nobody_signed_is_taken_as_ours() {
+    let unsigned = Event::Looked { alias: Some(alias(split(500), "r1", false)) };
+    let looked = in_flight().apply(seconds(0), &unsigned).unwrap();
+    assert_eq!(looked.next(seconds(0)), Decision::Wait { until: seconds(60) });
+}
+
+#[test]
+fn an_order_that_comes_while_a_write_is_in_doubt_counts_whatever_became_of_the_write() {
+    let done = Event::Looked { alias: Some(alias(split(500), "r1", true)) };
+    let undone = Event::Looked { alias: Some(alias(all("41"), "r0", false)) };
+    let after = |order: &Event, looked: &Event| {
+        in_flight().apply(seconds(0), order).unwrap().apply(seconds(0), looked).unwrap()
+    };
+    let hastened = Event::Hastened { by: "ann".to_owned() };
+    assert_eq!(next_routing(&after(&hastened, &done)), Some(all("42")));
+    assert_eq!(next_routing(&after(&hastened, &undone)), Some(all("42")));
+    let abandoned = Event::Abandoned { by: "ann".to_owned() };
+    assert_eq!(next_routing(&after(&abandoned, &done)), Some(all("41")));
+    let because = Because::Abandoned { by: "ann".to_owned() };
+    let returned = Decision::End(Ending::Returned { because });
+    assert_eq!(after(&abandoned, &undone).next(seconds(0)), returned, "there is nothing to take back");
+    let unwritten = begun().apply(seconds(0), &abandoned).unwrap();
+    assert_eq!(unwritten.next(seconds(0)), returned);
+}
+
 #[test]
 fn an_event_that_cannot_be_here_is_named() {
     let told = |rollout: Rollout, event| rollout.apply(seconds(0), &event).unwrap_err().to_string();

@@ -58,6 +58,8 @@ pub(super) enum Fault {
     Say(ErrorKind),
     /// It is done, and at once somebody else moves the alias.
     Meddle(Routing),
+    /// The same, and the answer shows what they made of it.
+    MeddleShowing(Routing),
     /// The same, and the answer to it is lost.
     MeddleLosing(Routing),
     /// Somebody else moves the alias just before it comes.
@@ -108,6 +110,8 @@ pub(super) struct World {
     /// How many entries fit; `Unwritable` behind that.
     pub(super) room: AtomicUsize,
     interrupt: Mutex<CancellationToken>,
+    /// Where the last run that was driven saw the alias send its traffic.
+    pub(super) seen: Mutex<Option<Routing>>,
     /// The time from which on every deployment is interrupted.
     pub(super) interrupt_at: Mutex<Option<Timestamp>>,
 }
@@ -164,6 +168,7 @@ impl World {
             ledger: MemoryLedger::default(),
             room: AtomicUsize::new(usize::MAX),
             interrupt: Mutex::default(),
+            seen: Mutex::new(None),
             interrupt_at: Mutex::new(None),
         })
     }
@@ -305,6 +310,7 @@ impl Functions for World {
                             cloud.put(routing, write.note.clone());
                             Ok(alias)
                         }
+                        Fault::MeddleShowing(routing) => Ok(cloud.put(routing, write.note.clone())),
                         Fault::MeddleLosing(routing) => {
                             cloud.put(routing, write.note.clone());
                             Err(no(ErrorKind::Indeterminate))
@@ -513,7 +519,9 @@ impl World {
         interrupt: &CancellationToken,
     ) -> std::result::Result<Ending, Stopped> {
         let around = Around { functions: self, clock: self, interrupt };
-        Driver::with(policy, around, journal, rollout).run().await
+        let driven = Driver::with(policy, around, journal, rollout).run().await?;
+        *self.seen.lock().unwrap() = driven.routing;
+        Ok(driven.ending)
     }
 }
 
