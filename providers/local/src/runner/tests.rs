@@ -255,11 +255,19 @@ async fn what_a_function_started_ends_with_it() {
     if !isolated(&ground) {
         return;
     }
-    let instance = ground.start(&Image::function(&["serve-with-child"])).await.unwrap();
-    let child: u32 = get(&instance, "/read/tmp/child").await.parse().unwrap();
-    assert!(alive(child));
-    instance.stop(Duration::from_secs(5)).await;
-    eventually("the child has ended", || !alive(child)).await;
+    for asked in [true, false] {
+        let instance = ground.start(&Image::function(&["serve-with-child"])).await.unwrap();
+        let child: u32 = get(&instance, "/read/tmp/child").await.parse().unwrap();
+        assert!(alive(child));
+        if asked {
+            instance.stop(Duration::from_secs(5)).await;
+        } else {
+            let mut stream = tokio::net::TcpStream::connect(instance.address()).await.unwrap();
+            stream.write_all(b"GET /exit/7 HTTP/1.1\r\n\r\n").await.unwrap();
+            assert_eq!(instance.exited().await, Exit::Status(7));
+        }
+        eventually("the child has ended", || !alive(child)).await;
+    }
 }
 
 #[tokio::test]
