@@ -15,6 +15,8 @@ pub mod registry;
 mod router;
 pub mod runner;
 mod state;
+#[cfg(test)]
+mod testing;
 
 /// What this crate offers to the core.
 pub fn registration() -> Registration {

@@ -39,8 +39,6 @@ pub struct StoredImage {
 pub struct Layer {
     /// The digest of its bytes in the registry.
     pub digest: Digest,
-    /// How many bytes that is.
-    pub size: u64,
     /// How they are packed.
     pub packing: Packing,
     /// The digest of the unpacked tar archive.
@@ -236,5 +234,5 @@ fn layer(of: Descriptor, diff_id: Digest) -> Result<Layer, ImageRefusal> {
             return Err(ImageRefusal::LayerKind { digest: of.digest, media_type: other.to_owned(), hint });
         }
     };
-    Ok(Layer { digest: of.digest, size: of.size, packing, diff_id })
+    Ok(Layer { digest: of.digest, packing, diff_id })
 }

@@ -20,6 +20,8 @@ mod refusal;
 mod route;
 mod serve;
 mod store;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 use std::io;

@@ -101,7 +101,7 @@ mod tests {
             (format!("/v2/a/blobs/sha256%3A{hex}"), Subject::Blob(name("a"), digest.clone())),
             (
                 format!("/v2/blobs/manifests/sha256:{hex}"),
-                Subject::Manifest(name("blobs"), ManifestName::Digest(digest.clone())),
+                Subject::Manifest(name("blobs"), ManifestName::Digest(digest)),
             ),
             (
                 "/v2/a/manifests/v1.0".to_owned(),

@@ -112,13 +112,11 @@ async fn get_blob(registry: &Registry, name: RepositoryPath, digest: Digest, req
     let message = format!("{name} has no blob {digest}");
     let found = blocking(move || store.blob(&name, &wanted)).await?;
     let (mut file, size) = found.ok_or_else(|| Refusal::blob_unknown(message))?;
-    let (status, bytes) = match part(range.as_deref(), size) {
+    let (status, start, length) = match part(range.as_deref(), size) {
         Part::Unsatisfiable => return Err(Refusal::range(size)),
-        Part::Bytes(bytes) => (StatusCode::PARTIAL_CONTENT, bytes),
-        Part::Whole if size == 0 => (StatusCode::OK, 1..=0),
-        Part::Whole => (StatusCode::OK, 0..=size - 1),
+        Part::Bytes(bytes) => (StatusCode::PARTIAL_CONTENT, *bytes.start(), bytes.end() - bytes.start() + 1),
+        Part::Whole => (StatusCode::OK, 0, size),
     };
-    let length = if bytes.is_empty() { 0 } else { bytes.end() - bytes.start() + 1 };
     let mut headers = vec![
         ("content-type", "application/octet-stream".to_owned()),
         ("content-length", length.to_string()),
@@ -126,12 +124,12 @@ async fn get_blob(registry: &Registry, name: RepositoryPath, digest: Digest, req
         ("accept-ranges", "bytes".to_owned()),
     ];
     if status == StatusCode::PARTIAL_CONTENT {
-        headers.push(("content-range", format!("bytes {}-{}/{size}", bytes.start(), bytes.end())));
+        headers.push(("content-range", format!("bytes {start}-{}/{size}", start + length - 1)));
     }
     let mut response = with_headers(status, headers);
     if !head && length > 0 {
-        if *bytes.start() > 0 {
-            file.seek(SeekFrom::Start(*bytes.start()))?;
+        if start > 0 {
+            file.seek(SeekFrom::Start(start))?;
         }
         let file = tokio::fs::File::from_std(file).take(length);
         *response.body_mut() = Body::from_stream(ReaderStream::with_capacity(file, READ));

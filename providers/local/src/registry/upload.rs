@@ -1,7 +1,7 @@
 //! Uploads on their way in.
 //!
 //! An upload is a file and the hash of what is in it, so far. Both grow together and only by whole writes, so what an
-//! upload says about itself is what it has. Uploads live as long as the process, and end after an hour of silence.
+//! upload says about itself is what it has. Uploads live as long as the process at most, and end after an hour of silence.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -26,6 +26,9 @@ use super::{BLOB_LIMIT, blocking};
 
 /// How long nobody may touch an upload before it goes.
 const SILENCE: Duration = Duration::from_secs(60 * 60);
+
+/// How many uploads may be open; each holds a file. Beyond that, the ones that were silent longest go.
+const MOST: usize = 256;
 
 /// Every upload that is open.
 #[derive(Debug)]
@@ -74,7 +77,13 @@ impl Uploads {
         });
         let mut open = self.table();
         // One that is being written to right now has more than one owner.
-        open.retain(|_, upload| Arc::strong_count(upload) > 1 || upload.idle() < SILENCE);
+        let busy = |upload: &Arc<Upload>| Arc::strong_count(upload) > 1;
+        open.retain(|_, upload| busy(upload) || upload.idle() < SILENCE);
+        while open.len() >= MOST {
+            let silent = open.values().filter(|upload| !busy(upload)).max_by_key(|upload| upload.idle());
+            let Some(silent) = silent.map(|upload| upload.id.clone()) else { break };
+            open.remove(&silent);
+        }
         open.insert(id, Arc::clone(&upload));
         Ok(upload)
     }

@@ -31,6 +31,8 @@ pub(super) struct Log {
 struct Open {
     file: File,
     length: u64,
+    /// Whether bytes were lost since the last that arrived.
+    losing: bool,
 }
 
 impl Logs {
@@ -59,9 +61,11 @@ impl Log {
     /// in our own log.
     pub(super) fn write(&self, bytes: &[u8]) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = self.try_write(&mut open, bytes) {
-            tracing::warn!("{}: {} bytes of the log are lost: {error}", self.path.display(), bytes.len());
+        let written = self.try_write(&mut open, bytes);
+        if let (Err(error), false) = (&written, open.losing) {
+            tracing::warn!("{}: what the function writes is lost from here on: {error}", self.path.display());
         }
+        open.losing = written.is_err();
     }
 
     fn try_write(&self, open: &mut Open, bytes: &[u8]) -> io::Result<()> {
@@ -82,7 +86,7 @@ impl Open {
         // A function may write its secrets here: nobody else reads them.
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
         let length = file.metadata()?.len();
-        Ok(Self { file, length })
+        Ok(Self { file, length, losing: false })
     }
 }
 

@@ -82,13 +82,11 @@ impl Runner {
     /// kernel grants. What an earlier process left half unpacked is removed. Only one process may have a directory open
     /// at a time; the caller sees to that.
     pub async fn open(directory: &Path, registry: Registry) -> io::Result<Self> {
-        let mut runner = Self::open_with(directory, registry, Isolation::Own).await?;
-        runner.isolation = probe(directory).await;
-        Ok(runner)
+        let runner = Self::with(Isolation::Own, directory, registry).await?;
+        Ok(Self { isolation: probe(directory).await, ..runner })
     }
 
-    /// As [`Runner::open`], with the isolation that is asked for and no questions to the kernel.
-    pub async fn open_with(directory: &Path, registry: Registry, isolation: Isolation) -> io::Result<Self> {
+    async fn with(isolation: Isolation, directory: &Path, registry: Registry) -> io::Result<Self> {
         let path = directory.to_owned();
         let opened = tokio::task::spawn_blocking(move || Roots::open(&path, registry)).await;
         let roots = Arc::new(opened.map_err(io::Error::other)??);
