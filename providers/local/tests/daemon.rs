@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -321,7 +322,7 @@ async fn a_full_disk_refuses_a_write_and_leaves_what_was() {
     std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).expect("it can be read");
     if !line.contains("ready") {
         assert!(std::env::var_os("CI").is_none(), "no user namespaces in CI: {line}");
-        eprintln!("skipped: this kernel grants no user namespaces");
+        let _ = writeln!(std::io::stderr(), "skipped: this kernel grants no user namespaces");
         let _ = daemon.wait();
         return;
     }
@@ -342,7 +343,7 @@ async fn a_full_disk_refuses_a_write_and_leaves_what_was() {
     let filler = format!("{inside}/filler");
     let mut file = std::fs::File::create(&filler).expect("there is room");
     let piece = vec![0; 4096];
-    while std::io::Write::write_all(&mut file, &piece).is_ok() {}
+    while file.write_all(&piece).is_ok() {}
     let write = longshore_contract::AliasWrite {
         routing: Routing::All(version),
         expect: Expect::Revision(before.revision.clone()),

@@ -67,7 +67,7 @@ fn fate(weather: Weather, head: &str, lose: &AtomicBool, count: &AtomicU32) -> F
     let n = count.fetch_add(1, Ordering::SeqCst).wrapping_mul(0x9E37_79B9) >> 7;
     match weather {
         Weather::AnswersLost if n % 3 == 1 => Fate::Lost,
-        Weather::Throttled if control && n % 3 == 0 => Fate::Refused(refusal(THROTTLED)),
+        Weather::Throttled if control && n.is_multiple_of(3) => Fate::Refused(refusal(THROTTLED)),
         Weather::Throttled if writes && n % 3 == 1 => Fate::Refused(refusal(BUSY)),
         _ => Fate::Carried,
     }
