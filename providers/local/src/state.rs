@@ -114,8 +114,9 @@ impl StateDirectory {
         &self.0
     }
 
-    /// Makes what is missing of it. A directory that a newer program wrote is left as it is.
-    pub(crate) fn prepare(&self) -> Result<()> {
+    /// Makes the folders that are missing. A directory that a newer program wrote is refused and left as it is.
+    pub(crate) fn make(&self) -> Result<()> {
+        self.check_format()?;
         for path in [self.0.clone(), self.functions(), self.logs()] {
             let mut builder = fs::DirBuilder::new();
             builder
@@ -124,10 +125,15 @@ impl StateDirectory {
                 .create(&path)
                 .map_err(io_error("make the directory", &path))?;
         }
-        if self.check_format()?.is_none() {
-            write_whole(&self.format(), format!("{FORMAT}\n").as_bytes(), 0o644)?;
-        }
         Ok(())
+    }
+
+    /// Says which format the directory has, where that is not said yet. For the daemon, which has it to itself.
+    pub(crate) fn keep_format(&self) -> Result<()> {
+        match self.check_format()? {
+            Some(_) => Ok(()),
+            None => write_whole(&self.format(), format!("{FORMAT}\n").as_bytes(), 0o644),
+        }
     }
 
     /// Who the cloud is; `None` where none was ever started.
@@ -313,7 +319,8 @@ mod tests {
     fn a_cloud_that_was_never_started_is_nobody() {
         let (_folder, directory) = directory();
         assert_eq!(directory.identity().unwrap(), None);
-        directory.prepare().unwrap();
+        directory.make().unwrap();
+        directory.keep_format().unwrap();
         assert_eq!(directory.identity().unwrap(), None);
         assert!(directory.running().unwrap().is_none());
     }
@@ -321,19 +328,20 @@ mod tests {
     #[test]
     fn a_newer_directory_is_refused_and_left_as_it_is() {
         let (_folder, directory) = directory();
-        directory.prepare().unwrap();
+        fs::create_dir_all(directory.path()).unwrap();
         fs::write(directory.format(), "2\n").unwrap();
-        for result in [directory.prepare(), directory.identity().map(drop)] {
+        for result in [directory.make(), directory.keep_format(), directory.identity().map(drop)] {
             let error = result.unwrap_err().to_string();
             assert!(error.contains("has format 2") && error.contains("newer program"), "{error}");
         }
         assert_eq!(fs::read_to_string(directory.format()).unwrap(), "2\n");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
     #[test]
     fn the_token_is_for_its_owner_only() {
         let (_folder, directory) = directory();
-        directory.prepare().unwrap();
+        directory.make().unwrap();
         let running = Running {
             pid: 7,
             registry: "127.0.0.1:1".parse().unwrap(),
@@ -353,7 +361,8 @@ mod tests {
     #[test]
     fn a_damaged_file_is_named() {
         let (_folder, directory) = directory();
-        directory.prepare().unwrap();
+        directory.make().unwrap();
+        directory.keep_format().unwrap();
         fs::write(directory.cloud(), "{").unwrap();
         let error = directory.identity().unwrap_err().to_string();
         assert!(error.contains("cloud.json cannot be understood"), "{error}");

@@ -21,6 +21,19 @@ struct Behind<'a> {
     provider: Arc<dyn Provider>,
 }
 
+impl<'a> Behind<'a> {
+    fn open(cloud: &'a Cloud, images: &'a [Reference; 3], weather: Weather, alias_writes: &str) -> Self {
+        let proxy = Proxy::open(cloud.functions(), weather);
+        let mut settings = cloud.settings();
+        settings.values.insert("alias_writes".to_owned(), json!(alias_writes));
+        let url = format!("http://{}", proxy.address);
+        let endpoint = Endpoint { url, plain_http: PlainHttp::default(), ca: None };
+        settings.endpoints.insert(Service::Functions, endpoint);
+        let provider = (longshore_local::registration().connect)(&settings).expect("it can be connected to");
+        Self { cloud, images, proxy, provider }
+    }
+}
+
 static NAMES: AtomicU32 = AtomicU32::new(0);
 
 #[async_trait]
@@ -58,23 +71,17 @@ async fn every_law_holds(weather: Weather, alias_writes: &str) {
     let registry = cloud.registry();
     let images =
         [image::answering(registry, "first"), image::answering(registry, "second"), image::ending(registry)];
-    for law in LAWS {
-        let proxy = Proxy::open(cloud.functions(), weather);
-        let mut settings = cloud.settings();
-        settings.values.insert("alias_writes".to_owned(), json!(alias_writes));
-        let url = format!("http://{}", proxy.address);
-        let endpoint = Endpoint { url, plain_http: PlainHttp::default(), ca: None };
-        settings.endpoints.insert(Service::Functions, endpoint);
-        let provider = (longshore_local::registration().connect)(&settings).expect("it can be connected to");
-        let behind = Behind { cloud: &cloud, images: &images, proxy, provider };
-        let held = std::panic::AssertUnwindSafe(law.hold(&behind));
-        if futures::FutureExt::catch_unwind(held).await.is_err() {
-            panic!(
-                "{weather:?}, {alias_writes} writes: the law is broken that {}",
-                law.name.replace('_', " ")
-            );
+    // Side by side: every law has functions of its own.
+    let trials = LAWS.iter().map(|law| {
+        let (cloud, images) = (&cloud, &images);
+        async move {
+            let behind = Behind::open(cloud, images, weather, alias_writes);
+            let trial = std::panic::AssertUnwindSafe(law.hold(&behind));
+            futures::FutureExt::catch_unwind(trial).await.is_err().then(|| law.name.replace('_', " "))
         }
-    }
+    });
+    let broken: Vec<String> = futures::future::join_all(trials).await.into_iter().flatten().collect();
+    assert!(broken.is_empty(), "{weather:?}, {alias_writes} writes: these laws are broken: {broken:#?}");
 }
 
 #[tokio::test]

@@ -58,7 +58,7 @@ impl Service {
 
     /// One version of a function.
     pub fn version(&self, name: &FunctionName, number: u64) -> Result<&VersionRecord> {
-        self.function(name)?.versions.get(&number).ok_or_else(|| no_version(name, &number))
+        self.function(name)?.versions.get(&number).ok_or_else(|| no_version(name, number))
     }
 
     /// One alias of a function.
@@ -218,7 +218,7 @@ impl Service {
         }
         let next = self.step();
         let function = self.function_mut(name)?;
-        let version = function.versions.get_mut(&number).ok_or_else(|| no_version(name, &number))?;
+        let version = function.versions.get_mut(&number).ok_or_else(|| no_version(name, number))?;
         version.state = state_of(outcome);
         version.revision = next;
         Ok(())

@@ -2,7 +2,7 @@
 
 use crate::capabilities::{AliasWrites, Split};
 use crate::conformance::Fixture;
-use crate::conformance::care::{Ready, live, persist, read, ready, route, write};
+use crate::conformance::care::{Ready, live, persist, read, ready, route, until_sent, write};
 use crate::error::ErrorKind;
 use crate::functions::{AliasWrite, Expect};
 use crate::intent::RunId;
@@ -99,7 +99,7 @@ pub(super) async fn a_lost_answer_leaves_at_most_one_write(fixture: &dyn Fixture
     let Ready { at, second, alias, .. } = ready(fixture).await;
     let wanted = write(Routing::All(second), Expect::Revision(alias.revision.clone()));
     fixture.lose_next_write();
-    let error = fixture.provider().functions().route(&at, &wanted).await;
+    let error = until_sent(fixture, &at, &wanted).await;
     let error = error.expect_err("a write whose answer was lost is no success");
     assert_eq!(error.kind, ErrorKind::Indeterminate, "{error}");
     let found = read(fixture, &at).await.expect("the alias is there");

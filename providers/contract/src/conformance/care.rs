@@ -82,6 +82,17 @@ pub(super) async fn read(fixture: &dyn Fixture, at: &AliasRef) -> Option<Alias> 
     persist!(fixture.provider().functions().alias(at)).expect("an alias can be read")
 }
 
+/// Writes an alias: again only when nothing happened.
+pub(super) async fn until_sent(fixture: &dyn Fixture, at: &AliasRef, write: &AliasWrite) -> Result<Alias> {
+    let mut attempts = 0;
+    loop {
+        match fixture.provider().functions().route(at, write).await {
+            Err(error) if error.kind != ErrorKind::Indeterminate && may_repeat(&error, &mut attempts) => {}
+            result => return result,
+        }
+    }
+}
+
 /// Writes an alias: again when nothing happened; after a look, and only if the look says so, when it may have happened.
 pub(super) async fn route(fixture: &dyn Fixture, at: &AliasRef, write: &AliasWrite) -> Result<Alias> {
     let mut attempts = 0;

@@ -129,7 +129,7 @@ mod tests {
     fn directory() -> (tempfile::TempDir, StateDirectory) {
         let folder = tempfile::tempdir().unwrap();
         let directory = StateDirectory::new(folder.path().to_owned());
-        directory.prepare().unwrap();
+        directory.make().unwrap();
         (folder, directory)
     }
 

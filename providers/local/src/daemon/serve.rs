@@ -53,13 +53,14 @@ pub(crate) fn serve(directory: &StateDirectory) -> Result<()> {
 
 async fn run(directory: &StateDirectory) -> Result<()> {
     let refused = |error: StateError| error.into_error("start", directory.path().display());
-    directory.prepare().map_err(refused)?;
+    directory.make().map_err(refused)?;
     let at = directory.lock();
     let lock = Lock::take(&at).map_err(|error| refused(io_error("lock", &at)(error)))?;
     let Some(lock) = lock else {
         let message = "another daemon runs on this directory";
         return Err(report::error(RUNS_ALREADY, directory.path().display(), message));
     };
+    directory.keep_format().map_err(refused)?;
     directory.retract().map_err(refused)?;
     let (registry_listener, functions_listener, running) = listen(directory).await?;
 

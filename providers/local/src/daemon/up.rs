@@ -39,7 +39,7 @@ pub(crate) async fn up(directory: &StateDirectory) -> Result<(Running, Started)>
 fn start(directory: &StateDirectory) -> Result<(Running, Started)> {
     let subject = directory.path().display().to_string();
     let failed = |error: crate::state::StateError| error.into_error("start", &subject);
-    directory.prepare().map_err(failed)?;
+    directory.make().map_err(failed)?;
     let at = directory.start_lock();
     // Whoever else starts one is waited for here, and finds it running, or we do.
     let _starting = Lock::wait(&at).map_err(|error| failed(io_error("lock", &at)(error)))?;

@@ -137,10 +137,10 @@ impl Local {
                 Err(error) => error,
             };
             if error.kind == ErrorKind::Indeterminate {
-                if let Ok(head) = self.head(name, body.intent).await {
-                    if head.published.is_some() || head.intent == Some(body.intent) {
-                        return Ok(head);
-                    }
+                if let Ok(head) = self.head(name, body.intent).await
+                    && (head.published.is_some() || head.intent == Some(body.intent))
+                {
+                    return Ok(head);
                 }
             } else if !is_passing(&error) {
                 return Err(told(unsure, error));

@@ -104,7 +104,7 @@ impl Router {
                 }
                 Err(Unanswered::Gone(unsent)) => {
                     lease.slot.forget(&lease.upstream);
-                    request = unsent;
+                    request = *unsent;
                     // Ends when the version keeps dying: then it is left alone for a while, which is an error.
                     lease = self.instances.lease(function, number).await?;
                 }

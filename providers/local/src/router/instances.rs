@@ -225,11 +225,12 @@ impl Instances {
                 service.function(&slot.function).is_ok_and(|function| function.is_routed(slot.number));
             let mut current = slot.current();
             let busy = slot.busy.load(Ordering::Relaxed);
-            if !routed && busy == 0 && current.used.elapsed() >= IDLE {
-                if let Some(upstream) = current.upstream.take() {
-                    tracing::info!(function = %slot.function, number = slot.number, "stopped: nobody uses it");
-                    self.stopping.spawn(async move { upstream.instance.stop(GRACE).await });
-                }
+            if !routed
+                && is_idle(busy, current.used.elapsed())
+                && let Some(upstream) = current.upstream.take()
+            {
+                tracing::info!(function = %slot.function, number = slot.number, "stopped: nobody uses it");
+                self.stopping.spawn(async move { upstream.instance.stop(GRACE).await });
             }
         }
     }
@@ -364,6 +365,11 @@ impl Current {
     }
 }
 
+/// Whether a process that no alias names may be stopped.
+fn is_idle(busy: usize, unused: Duration) -> bool {
+    busy == 0 && unused >= IDLE
+}
+
 /// How long a version is left alone after failing `failures` times in a row. The first time it is started again at once.
 fn rest_after(failures: u32) -> Duration {
     match failures {
@@ -382,6 +388,13 @@ mod tests {
             (0..12).map(|failures| rest_after(failures).as_millis().try_into().unwrap()).collect();
         assert_eq!(rests, [0, 0, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000]);
         assert_eq!(rest_after(u32::MAX), LONGEST_REST);
+    }
+
+    #[test]
+    fn nobody_is_stopped_under_a_request_or_soon_after_one() {
+        assert!(is_idle(0, IDLE));
+        assert!(!is_idle(1, IDLE * 10));
+        assert!(!is_idle(0, IDLE - Duration::from_millis(1)));
     }
 
     #[test]

@@ -31,7 +31,7 @@ struct Idle {
 /// A request that has no answer.
 pub(crate) enum Unanswered {
     /// The process takes no connections. Nothing was sent: here is the request again.
-    Gone(Request<Body>),
+    Gone(Box<Request<Body>>),
     /// The request was sent, at least in part.
     Lost(hyper::Error),
 }
@@ -52,7 +52,7 @@ impl Upstream {
                 Some(sender) => (sender, false),
                 None => match self.connect().await {
                     Ok(sender) => (sender, true),
-                    Err(_) => return Err(Unanswered::Gone(request)),
+                    Err(_) => return Err(Unanswered::Gone(Box::new(request))),
                 },
             };
             match sender.try_send_request(request).await {
@@ -63,7 +63,7 @@ impl Upstream {
                 Err(mut error) => match error.take_message() {
                     // An idle connection had come to its end: the next one may not have.
                     Some(unsent) if !fresh => request = unsent,
-                    Some(unsent) => return Err(Unanswered::Gone(unsent)),
+                    Some(unsent) => return Err(Unanswered::Gone(Box::new(unsent))),
                     None => return Err(Unanswered::Lost(error.into_error())),
                 },
             }

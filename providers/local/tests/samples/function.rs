@@ -1,10 +1,11 @@
 //! The function that tests deploy: an HTTP server out of the standard library alone.
 //!
 //! Any path answers with `ANSWER`. `/echo` answers with the request's body, piece by piece as it comes; `/request` with the
-//! request's head; `/crash` ends the process before it answers; `/slow` answers after a second; `/stream` sends one piece a
-//! while later than the other; `/bad` answers 500; `/pid` tells the process. Started with the argument `exit` it ends.
+//! request's head; `/crash` ends the process before it answers; `/never` does not answer; `/stream` sends a second piece
+//! when it hears under `/seen` that the first was seen; `/bad` answers 500; `/pid` tells the process. Started with the
+//! argument `exit` it ends; with `late` it listens only after half a second.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
@@ -12,6 +13,9 @@ fn main() {
     if std::env::args().nth(1).as_deref() == Some("exit") {
         eprintln!("cannot find the configuration");
         std::process::exit(3);
+    }
+    if std::env::args().nth(1).as_deref() == Some("late") {
+        std::thread::sleep(Duration::from_millis(500));
     }
     let port: u16 = std::env::var("PORT").expect("PORT").parse().expect("a port");
     println!("listening on {port}");
@@ -54,9 +58,9 @@ fn serve(stream: TcpStream) -> std::io::Result<()> {
         let (status, body) = match path.split('?').next().unwrap_or_default() {
             "/crash" => std::process::exit(9),
             "/bad" => ("500 Internal Server Error", answer.clone()),
-            "/slow" => {
-                std::thread::sleep(Duration::from_secs(1));
-                ("200 OK", answer.clone())
+            "/never" => {
+                std::thread::park();
+                continue;
             }
             "/stream" => {
                 writer.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n")?;

@@ -5,43 +5,43 @@ use std::net::{SocketAddr, TcpStream};
 
 /// An answer.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
     /// The value of a header, by its name in lower case.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
     }
 
     /// The body as text.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 }
 
 /// A connection that is kept.
-pub struct Connection {
+pub(crate) struct Connection {
     reader: BufReader<TcpStream>,
 }
 
 impl Connection {
-    pub fn open(address: SocketAddr) -> Self {
+    pub(crate) fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("it accepts connections");
         stream.set_nodelay(true).expect("an option");
         Self { reader: BufReader::new(stream) }
     }
 
     /// Sends what is given, and nothing else.
-    pub fn send(&mut self, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.reader.get_mut().write_all(bytes).expect("it can be sent");
     }
 
     /// Sends a request and reads its answer.
-    pub fn call(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub(crate) fn call(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let mut head = format!("{method} {path} HTTP/1.1\r\nhost: test\r\n");
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
@@ -56,7 +56,7 @@ impl Connection {
     }
 
     /// Reads one answer to a request of `method`.
-    pub fn answer(&mut self, method: &str) -> Answer {
+    pub(crate) fn answer(&mut self, method: &str) -> Answer {
         let (status, headers) = self.head();
         let mut answer = Answer { status, headers, body: Vec::new() };
         if method == "HEAD" || status == 204 {
@@ -76,7 +76,7 @@ impl Connection {
     }
 
     /// Reads a status and headers.
-    pub fn head(&mut self) -> (u16, Vec<(String, String)>) {
+    pub(crate) fn head(&mut self) -> (u16, Vec<(String, String)>) {
         let status = self.line();
         let status = status.split(' ').nth(1).unwrap_or_else(|| panic!("no status: {status:?}"));
         let status = status.parse().expect("a status");
@@ -89,7 +89,7 @@ impl Connection {
     }
 
     /// Reads one piece of a chunked body; `None` at its end.
-    pub fn piece(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn piece(&mut self) -> Option<Vec<u8>> {
         let length = usize::from_str_radix(&self.line(), 16).expect("a piece's length");
         let mut piece = vec![0; length];
         self.reader.read_exact(&mut piece).expect("the piece comes");
@@ -106,11 +106,17 @@ impl Connection {
 }
 
 /// One request on a connection of its own.
-pub fn call(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+pub(crate) fn call(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Answer {
     Connection::open(address).call(method, path, headers, body)
 }
 
 /// The answer to a GET.
-pub fn get(address: SocketAddr, path: &str) -> Answer {
+pub(crate) fn get(address: SocketAddr, path: &str) -> Answer {
     call(address, "GET", path, &[], &[])
 }

@@ -52,17 +52,17 @@ static LAYER: LazyLock<Vec<u8>> = LazyLock::new(|| {
 });
 
 /// An image of the sample function that answers with `answer`, in the registry at `registry`.
-pub fn answering(registry: SocketAddr, answer: &str) -> Reference {
+pub(crate) fn answering(registry: SocketAddr, answer: &str) -> Reference {
     push(registry, &["/function"], &[&format!("ANSWER={answer}")])
 }
 
 /// An image that ends with the status 3 as soon as it is started.
-pub fn ending(registry: SocketAddr) -> Reference {
+pub(crate) fn ending(registry: SocketAddr) -> Reference {
     push(registry, &["/function", "exit"], &[])
 }
 
 /// Pushes an image with one layer.
-pub fn push(registry: SocketAddr, command: &[&str], environment: &[&str]) -> Reference {
+pub(crate) fn push(registry: SocketAddr, command: &[&str], environment: &[&str]) -> Reference {
     let layer = digest(&LAYER);
     let config = json!({
         "architecture": longshore_contract::Platform::host().architecture,
@@ -105,6 +105,6 @@ fn put_blob(registry: SocketAddr, bytes: &[u8]) {
 }
 
 /// The digest of some bytes.
-pub fn digest(bytes: &[u8]) -> String {
+pub(crate) fn digest(bytes: &[u8]) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
 }

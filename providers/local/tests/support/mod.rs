@@ -6,9 +6,9 @@
     reason = "an expectation would be unfulfilled in the program that uses all of it"
 )]
 
-pub mod http;
-pub mod image;
-pub mod proxy;
+pub(crate) mod http;
+pub(crate) mod image;
+pub(crate) mod proxy;
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -24,20 +24,20 @@ use longshore_contract::{
 use serde_json::{Value, json};
 
 /// The program that is a cloud.
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_local-cloud");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_local-cloud");
 
 /// A cloud that runs, in a directory of its own. It is killed at the end.
-pub struct Cloud {
-    pub directory: PathBuf,
-    pub daemon: Child,
+pub(crate) struct Cloud {
+    pub(crate) directory: PathBuf,
+    pub(crate) daemon: Child,
     /// What the daemon said when it was ready.
-    pub said: Value,
+    pub(crate) said: Value,
     folder: Option<tempfile::TempDir>,
 }
 
 impl Cloud {
     /// Starts a new one.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut cloud = Self::start_in(folder.path());
         cloud.folder = Some(folder);
@@ -45,21 +45,26 @@ impl Cloud {
     }
 
     /// Starts the one in `directory`.
-    pub fn start_in(directory: &Path) -> Self {
+    pub(crate) fn start_in(directory: &Path) -> Self {
         let (daemon, said) = serve(directory);
         assert!(said["ready"]["pid"].is_u64(), "the daemon said {said}");
         Self { directory: directory.to_owned(), daemon, said, folder: None }
     }
 
     /// Kills the daemon as nothing else could.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.daemon.kill().expect("the daemon can be killed");
         self.daemon.wait().expect("the daemon is ours");
     }
 
     /// Kills the daemon and starts it again on the same directory.
-    pub fn kill_and_start_again(&mut self) {
+    pub(crate) fn kill_and_start_again(&mut self) {
         self.kill();
+        self.start_again();
+    }
+
+    /// Starts a daemon on the directory of one that was killed.
+    pub(crate) fn start_again(&mut self) {
         (self.daemon, self.said) = serve(&self.directory);
         assert!(self.said["ready"]["pid"].is_u64(), "the daemon said {}", self.said);
     }
@@ -70,28 +75,28 @@ impl Cloud {
     }
 
     /// Where the functions answer.
-    pub fn functions(&self) -> SocketAddr {
+    pub(crate) fn functions(&self) -> SocketAddr {
         ([127, 0, 0, 1], self.identity()["functions_port"].as_u64().unwrap() as u16).into()
     }
 
     /// Where the registry listens.
-    pub fn registry(&self) -> SocketAddr {
+    pub(crate) fn registry(&self) -> SocketAddr {
         ([127, 0, 0, 1], self.identity()["registry_port"].as_u64().unwrap() as u16).into()
     }
 
     /// The settings that name this cloud.
-    pub fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Settings {
         let values = [("state".to_owned(), json!(self.directory))].into();
         Settings { target: "here".to_owned(), values, directory: "/".into(), ..Settings::default() }
     }
 
     /// The provider for this cloud.
-    pub fn provider(&self) -> Arc<dyn Provider> {
+    pub(crate) fn provider(&self) -> Arc<dyn Provider> {
         (longshore_local::registration().connect)(&self.settings()).expect("it can be connected to")
     }
 
     /// The list of accepted writes, as `(action, subject)`.
-    pub fn journal(&self) -> Vec<(String, String)> {
+    pub(crate) fn journal(&self) -> Vec<(String, String)> {
         let text =
             std::fs::read_to_string(self.directory.join("functions/journal.jsonl")).expect("a journal");
         let text_of = |line: &Value, key: &str| line[key].as_str().expect(key).to_owned();
@@ -110,7 +115,7 @@ impl Drop for Cloud {
 }
 
 /// Starts a daemon and returns it with its first line.
-pub fn serve(directory: &Path) -> (Child, Value) {
+pub(crate) fn serve(directory: &Path) -> (Child, Value) {
     let mut daemon = Command::new(PROGRAM)
         .args(["local", "serve", "--state"])
         .arg(directory)
@@ -127,25 +132,25 @@ pub fn serve(directory: &Path) -> (Child, Value) {
 }
 
 /// A function of a cloud, for tests that deploy.
-pub struct Function<'a> {
-    pub provider: &'a dyn Provider,
-    pub name: FunctionName,
+pub(crate) struct Function<'a> {
+    pub(crate) provider: &'a dyn Provider,
+    pub(crate) name: FunctionName,
 }
 
 impl Function<'_> {
     /// Makes a version out of `image`.
-    pub async fn version(&self, image: &Reference, config: Config) -> Version {
+    pub(crate) async fn version(&self, image: &Reference, config: Config) -> Version {
         let release = order(&self.name, image, config);
         self.provider.functions().release(&release).await.expect("it can be released").version
     }
 
     /// The alias `live`.
-    pub fn live(&self) -> AliasRef {
+    pub(crate) fn live(&self) -> AliasRef {
         AliasRef { function: self.name.clone(), alias: "live".parse().expect("a name") }
     }
 
     /// Moves the alias `live`, whatever it is.
-    pub async fn route(&self, routing: Routing) {
+    pub(crate) async fn route(&self, routing: Routing) {
         let functions = self.provider.functions();
         let expect = match functions.alias(&self.live()).await.expect("it can be read") {
             Some(alias) => Expect::Revision(alias.revision),
@@ -157,7 +162,7 @@ impl Function<'_> {
 }
 
 /// An order for a version of `image`.
-pub fn order(name: &FunctionName, image: &Reference, config: Config) -> Release {
+pub(crate) fn order(name: &FunctionName, image: &Reference, config: Config) -> Release {
     let (image, platform) = (image.clone(), Platform::host());
     Release {
         spec: FunctionSpec { name: name.clone(), image, platform, config },

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use longshore_contract::conformance::Weather;
 
 /// A proxy for clients that send one request per connection. It lives as long as the test.
-pub struct Proxy {
-    pub address: SocketAddr,
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
     lose_next_write: Arc<AtomicBool>,
 }
 
@@ -19,21 +19,21 @@ enum Fate {
     /// It is carried out, and nobody hears of it.
     Lost,
     /// It is answered here.
-    Refused(&'static str),
+    Refused(String),
 }
 
-const THROTTLED: &str = "HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/json\r\ncontent-length: 73\r\n\r\n\
-                         {\"code\":\"Throttled\",\"message\":\"too many requests\",\"request_id\":\"proxy-001\"}";
-const BUSY: &str = "HTTP/1.1 409 Conflict\r\ncontent-type: application/json\r\ncontent-length: 75\r\n\r\n\
-                    {\"code\":\"Busy\",\"message\":\"an update is under way\",\"request_id\":\"proxy-002\"}";
+const THROTTLED: (&str, &str) = ("429 Too Many Requests", "Throttled");
+const BUSY: (&str, &str) = ("409 Conflict", "Busy");
+
+/// A refusal as the daemon would write it.
+fn refusal((status, code): (&str, &str)) -> String {
+    let body = serde_json::json!({ "code": code, "message": "not now", "request_id": "proxy-1" }).to_string();
+    format!("HTTP/1.1 {status}\r\nretry-after: 0\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+}
 
 impl Proxy {
     /// Opens one in front of `behind`.
-    pub fn open(behind: SocketAddr, weather: Weather) -> Self {
-        for refusal in [THROTTLED, BUSY] {
-            let (head, body) = refusal.split_once("\r\n\r\n").expect("a head and a body");
-            assert!(head.ends_with(&format!("content-length: {}", body.len())), "{}", body.len());
-        }
+    pub(crate) fn open(behind: SocketAddr, weather: Weather) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let lose_next_write = Arc::new(AtomicBool::new(false));
@@ -52,7 +52,7 @@ impl Proxy {
     }
 
     /// Loses the answer to the next request that writes.
-    pub fn lose_next_write(&self) {
+    pub(crate) fn lose_next_write(&self) {
         self.lose_next_write.store(true, Ordering::SeqCst);
     }
 }
@@ -63,11 +63,12 @@ fn fate(weather: Weather, head: &str, lose: &AtomicBool, count: &AtomicU32) -> F
     if writes && lose.swap(false, Ordering::SeqCst) {
         return Fate::Lost;
     }
-    let n = count.fetch_add(1, Ordering::SeqCst);
+    // Scattered, so that no client's own rhythm falls in with it.
+    let n = count.fetch_add(1, Ordering::SeqCst).wrapping_mul(0x9E37_79B9) >> 7;
     match weather {
         Weather::AnswersLost if n % 3 == 1 => Fate::Lost,
-        Weather::Throttled if control && n % 3 == 0 => Fate::Refused(THROTTLED),
-        Weather::Throttled if writes && n % 3 == 1 => Fate::Refused(BUSY),
+        Weather::Throttled if control && n.is_multiple_of(3) => Fate::Refused(refusal(THROTTLED)),
+        Weather::Throttled if writes && n % 3 == 1 => Fate::Refused(refusal(BUSY)),
         _ => Fate::Carried,
     }
 }
