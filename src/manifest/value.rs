@@ -78,7 +78,7 @@ impl FromText for Duration {
             word: "a duration",
             expected: "whole numbers with units, the largest first: `800ms`, `30s`, `5m`, `1h30m`, `2d`"
                 .to_owned(),
-            form: Form::Text("^(?=.)([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$"),
+            form: Form::Text("^([0-9]+(d|h|m|s|ms))+$"),
         }
     }
 
