@@ -84,7 +84,7 @@ const SCHEMES: [&str; 4] = ["oci", "oci-archive", "docker-daemon", "docker-archi
 impl FromText for ImageText {
     fn leaf() -> Leaf {
         Leaf {
-            word: "an image",
+            word: "an image".into(),
             expected: "`oci:DIRECTORY[:TAG]`, `oci-archive:FILE` or `{ assemble: … }`".to_owned(),
             form: Form::Text("^oci(-archive)?:."),
         }
@@ -133,7 +133,7 @@ fn not_a_scheme(text: &str, scheme: &str, later: Refusal) -> Refusal {
     // `ocl:image` could be an image called ocl; that it was meant is less likely.
     let meant = text.contains(':').then(|| nearest(scheme, SCHEMES)).flatten();
     match meant.filter(|_| !scheme.contains(['/', '.'])) {
-        Some(meant) => Refusal::hint(format!("did you mean `{meant}:`?")),
+        Some(meant) => Refusal::hint(format!("did you mean `{meant}{}`?", &text[scheme.len()..])),
         None if text.parse::<Reference>().is_ok() => later,
         None => Refusal::plain(),
     }
@@ -162,7 +162,7 @@ pub(crate) enum BaseText {
 impl FromText for BaseText {
     fn leaf() -> Leaf {
         Leaf {
-            word: "a base",
+            word: "a base".into(),
             expected: "`scratch`, `oci:DIRECTORY[:TAG]` or `oci-archive:FILE`".to_owned(),
             form: Form::Text("^(scratch|oci(-archive)?:.+)$"),
         }
@@ -186,7 +186,7 @@ impl AssembleTable {
             && own.value != *functions
         {
             drafts
-                .add(own.at, "the function's `platform` is another one")
+                .add(own.owner, "the function's `platform` is another one")
                 .hint("state it once, in the function");
             return None;
         }
@@ -285,7 +285,7 @@ mod tests {
     fn what_is_not_an_image_yet_is_told_from_what_never_is() {
         let hint = |text: &str| read(text).unwrap_err().hint.unwrap_or_default();
         let message = |text: &str| read(text).unwrap_err().message.unwrap_or_default();
-        assert_eq!(hint("ocl:image"), "did you mean `oci:`?");
+        assert_eq!(hint("ocl:image"), "did you mean `oci:image`?");
         assert_eq!(hint("./image"), "did you mean `oci:./image`?");
         assert_eq!(hint("image.tar"), "did you mean `oci-archive:image.tar`?");
         assert!(

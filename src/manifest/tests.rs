@@ -90,6 +90,10 @@ fn tables<'s>(shape: &'s Shape, path: &str, found: &mut Vec<(String, &'s Table)>
 fn nested(path: &str, value: &str) -> String {
     path.split('.').filter(|part| !part.is_empty()).rev().fold(value.to_owned(), |inner, part| {
         let (key, depth) = (part.trim_end_matches("[]"), part.matches("[]").count());
+        // An item of `targets` says which target it is for.
+        let target =
+            if part == "targets[]" && !inner.starts_with("{ target:") { "target: here, " } else { "" };
+        let inner = inner.replacen("{ ", &format!("{{ {target}"), usize::from(!target.is_empty()));
         format!("{{ {key}: {}{inner}{} }}", "[ ".repeat(depth), " ]".repeat(depth))
     })
 }
@@ -121,10 +125,7 @@ fn every_example_of_the_schema_is_read_without_a_mistake() {
                 _ => vec![],
             };
             for example in key.examples.iter().copied().chain(defaults) {
-                // An item of `targets` says which target it is for.
-                let target =
-                    if table.name == "target-use" && key.name != "target" { "target: here, " } else { "" };
-                let text = nested(&path, &format!("{{ {target}{}: {example} }}", key.name));
+                let text = nested(&path, &format!("{{ {}: {example} }}", key.name));
                 let mut sources = Sources::default();
                 sources.add("example", &text);
                 let (facts, run) = (Nowhere, run());
