@@ -113,8 +113,8 @@ impl<K: KeyName, T: Written> Written for Names<K, T> {
             let value = reader.inside(entry.key_at, &entry.key, |reader| T::read(&entry.value, reader));
             match value {
                 Some(value) => {
-                    let key = At { value: entry.key.clone(), at: entry.key_at };
-                    read.push((key, At { value, at: entry.value.at }));
+                    let key = At { value: entry.key.clone(), at: entry.key_at, owner: entry.key_at };
+                    read.push((key, At { value, at: entry.value.at, owner: entry.key_at }));
                 }
                 None => whole = false,
             }

@@ -16,7 +16,7 @@ pub(crate) struct Url(url::Url);
 impl FromText for Url {
     fn leaf() -> Leaf {
         Leaf {
-            word: "an address",
+            word: "an address".into(),
             expected: "`https://HOST[:PORT]`, or `http://…`".to_owned(),
             form: Form::Text("^https?://"),
         }

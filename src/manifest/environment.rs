@@ -50,14 +50,14 @@ impl Written for Environment {
     }
 
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
-        reader.known_keys(node, &KEYS)?;
+        let known = reader.known_keys(node, &KEYS)?;
         reader.during(Pass::Over, |reader| {
-            reader.field::<Word>(node, "name", OWN);
-            reader.field::<Names<VariableKey, Later<Secret>>>(node, "vars", OWN);
-            reader.field::<String>(node, "ledger", OWN);
-            reader.field::<Names<TargetKey, Later<Target>>>(node, "targets", OWN);
-            reader.field::<Names<FunctionKey, Later<FunctionEntry>>>(node, "functions", OWN);
+            reader.field::<Word>(node, "name", OWN, &[]);
+            reader.field::<Names<VariableKey, Later<Secret>>>(node, "vars", OWN, &[]);
+            reader.field::<String>(node, "ledger", OWN, &[]);
+            reader.field::<Names<TargetKey, Later<Target>>>(node, "targets", OWN, &[]);
+            reader.field::<Names<FunctionKey, Later<FunctionEntry>>>(node, "functions", OWN, &[]);
         });
-        Some(Self)
+        known.then_some(Self)
     }
 }

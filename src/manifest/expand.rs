@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use longshore_contract::RunId;
 
 use super::facts::Facts;
-use super::mistake::{Drafts, choices, did_you_mean, quote};
+use super::mistake::{Drafts, choices, did_you_mean, nearest, quote};
 use super::source::{Sources, Span};
 use super::template::{GitFact, Malformed, Piece, Slot, parse};
 use super::tree::{Kind, Node, Scalar, Style};
@@ -278,16 +278,29 @@ fn malformed_at(malformed: &Malformed, place: Span, drafts: &mut Drafts) {
             drafts.add(place, "this `${` has no `}`").hint("write $${ where ${ is meant as text");
         }
         Malformed::Unknown(inside) => {
-            let words = ["vars", "env", "run.id"].into_iter().map(str::to_owned);
-            let git = GitFact::WORDS.iter().map(|(word, _)| format!("git.{word}"));
-            let known: Vec<String> = words.chain(git).collect();
-            let hint = did_you_mean(inside, known.iter().map(String::as_str)).unwrap_or_else(|| {
-                "write $${ where ${ is meant as text, for a shell or a template of your own".to_owned()
-            });
+            let hint = match suggest(inside) {
+                Some(meant) => format!("did you mean {}?", quote(&format!("${{{meant}}}"))),
+                None => {
+                    "write $${ where ${ is meant as text, for a shell or a template of your own".to_owned()
+                }
+            };
             drafts
                 .add(place, format!("{} means nothing here", quote(&format!("${{{inside}}}"))))
                 .expected("${vars.NAME}, ${env.NAME}, ${env.NAME:-default}, ${git.sha|short|branch|tag|dirty} or ${run.id}")
                 .hint(hint);
         }
     }
+}
+
+/// What stands in a slot that was most likely meant by one that means nothing.
+fn suggest(inside: &str) -> Option<String> {
+    let git = GitFact::WORDS.iter().map(|(word, _)| format!("git.{word}"));
+    let known: Vec<String> = git.chain(["run.id".to_owned()]).collect();
+    if let Some(meant) = nearest(inside, known.iter().map(String::as_str)) {
+        return Some(meant.to_owned());
+    }
+    let (root, rest) = inside.split_once('.')?;
+    let meant = format!("{}.{rest}", nearest(root, ["vars", "env", "git", "run"])?);
+    let fits = matches!(parse(&format!("${{{meant}}}")).as_slice(), [Piece::Slot(_)]);
+    fits.then_some(meant)
 }

@@ -44,7 +44,7 @@ impl Written for EndpointForm {
             return EndpointTable::read(node, reader).map(Self);
         }
         let url = super::endpoint::Url::read(node, reader)?;
-        let url = Field::Stated(At { value: url, at: node.at });
+        let url = Field::Stated(At { value: url, at: node.at, owner: node.at });
         Some(Self(EndpointTable { url, plain_http: Field::Absent, ca: Field::Absent }))
     }
 }
@@ -81,7 +81,7 @@ impl Written for FunctionEntry {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let keys: Vec<&str> = FunctionTable::KEYS.iter().copied().chain([TARGETS]).collect();
         reader.known_keys(node, &keys)?;
-        let targets = reader.field(node, TARGETS, TARGETS_PRESENCE);
+        let targets = reader.field(node, TARGETS, TARGETS_PRESENCE, &[]);
         if reader.pass() != Pass::Whole {
             FunctionTable::of(node, reader);
         }
@@ -120,7 +120,7 @@ impl Written for TargetUse {
 
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let Kind::Map(entries) = &node.kind else {
-            let target = At { value: String::read(node, reader)?, at: node.at };
+            let target = At { value: String::read(node, reader)?, at: node.at, owner: node.at };
             return Some(Self { target, over: Node { at: node.at, kind: Kind::Map(Vec::new()) } });
         };
         let keys: Vec<&str> = [TARGET].into_iter().chain(FunctionTable::KEYS.iter().copied()).collect();
@@ -128,7 +128,7 @@ impl Written for TargetUse {
         let target = match node.entry(TARGET) {
             Some(entry) => reader
                 .inside(entry.key_at, TARGET, |reader| String::read(&entry.value, reader))
-                .map(|value| At { value, at: entry.value.at }),
+                .map(|value| At { value, at: entry.value.at, owner: entry.key_at }),
             None => {
                 let owner = reader.owner();
                 reader

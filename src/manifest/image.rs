@@ -25,7 +25,7 @@ const SCHEMES: [&str; 4] = ["oci", "oci-archive", "docker-daemon", "docker-archi
 impl FromText for ImageText {
     fn leaf() -> Leaf {
         Leaf {
-            word: "an image",
+            word: "an image".into(),
             expected: "`oci:DIRECTORY[:TAG]`, `oci-archive:FILE` or `{ assemble: … }`".to_owned(),
             form: Form::Text("^oci(-archive)?:."),
         }
@@ -60,7 +60,7 @@ fn guess(text: &str) -> Option<String> {
         return (is_tar || text.starts_with(['.', '/', '~'])).then(|| format!("did you mean `{scheme}:{text}`?"));
     };
     let meant = nearest(scheme, SCHEMES).filter(|meant| *meant != scheme && !scheme.contains(['/', '.']))?;
-    Some(format!("did you mean `{meant}:`?"))
+    Some(format!("did you mean `{meant}{}`?", &text[scheme.len()..]))
 }
 
 impl ImageText {
@@ -86,7 +86,7 @@ pub(crate) enum BaseText {
 impl FromText for BaseText {
     fn leaf() -> Leaf {
         Leaf {
-            word: "a base",
+            word: "a base".into(),
             expected: "`scratch`, `oci:DIRECTORY[:TAG]` or `oci-archive:FILE`".to_owned(),
             form: Form::Text("^(scratch|oci(-archive)?:.+)$"),
         }
@@ -110,7 +110,7 @@ impl AssembleTable {
             && own.value != *functions
         {
             drafts
-                .add(own.at, "the function's `platform` is another one")
+                .add(own.owner, "the function's `platform` is another one")
                 .hint("state it once, in the function");
             return None;
         }
@@ -212,7 +212,7 @@ mod tests {
     fn what_is_not_an_image_yet_is_told_from_what_never_is() {
         let hint = |text: &str| read(text).unwrap_err().hint.unwrap_or_default();
         let message = |text: &str| read(text).unwrap_err().message.unwrap_or_default();
-        assert_eq!(hint("ocl:image"), "did you mean `oci:`?");
+        assert_eq!(hint("ocl:image"), "did you mean `oci:image`?");
         assert_eq!(hint("./image"), "did you mean `oci:./image`?");
         assert_eq!(hint("image.tar"), "did you mean `oci-archive:image.tar`?");
         assert!(

@@ -3,8 +3,12 @@
 use serde_json::{Map, Value, json};
 
 use super::known::KnownProvider;
+use super::mistake::Drafts;
 use super::schema::ManifestTable;
 use super::shape::{Form, Key, Laid, Leaf, Presence, Shape, Table, Written};
+use super::source::Span;
+use super::tree::{Kind, Node, Style};
+use super::yaml;
 
 /// The JSON schema of a manifest whose targets name one of `providers`.
 pub fn json_schema(providers: &[KnownProvider]) -> Value {
@@ -89,9 +93,32 @@ fn of_key(key: &Key, laid: Laid, definitions: &mut Map<String, Value>) -> Value 
         Presence::Otherwise(otherwise) => json!(format!("{} Without it: {otherwise}.", key.doc)),
     };
     if let Presence::Default(default) = key.presence {
-        schema["default"] = super::value::json(default);
+        schema["default"] = example(default);
+    }
+    let examples: Vec<Value> = key.examples.iter().map(|text| example(text)).collect();
+    if !examples.is_empty() {
+        schema["examples"] = Value::Array(examples);
     }
     schema
+}
+
+/// A value as an editor would read it from the text in the schema.
+fn example(text: &str) -> Value {
+    let node = yaml::parse(text, Span::first(0), &mut Drafts::default());
+    node.map_or(Value::Null, |node| to_json(&node))
+}
+
+/// A tree as JSON, by YAML's core schema and with every `${…}` as it stands.
+pub(crate) fn to_json(node: &Node) -> Value {
+    match &node.kind {
+        Kind::List(items) => items.iter().map(to_json).collect(),
+        Kind::Map(entries) => {
+            entries.iter().map(|entry| (entry.key.clone(), to_json(&entry.value))).collect()
+        }
+        Kind::Scalar(scalar) if scalar.is_nothing() => Value::Null,
+        Kind::Scalar(scalar) if scalar.style == Style::Quoted => Value::from(scalar.text.as_str()),
+        Kind::Scalar(scalar) => super::value::json(&scalar.text),
+    }
 }
 
 fn of_leaf(leaf: &Leaf) -> Value {

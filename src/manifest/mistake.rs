@@ -241,10 +241,20 @@ impl Drafts {
 pub(crate) struct Remarks<'a>(Option<&'a mut Draft>);
 
 impl Remarks<'_> {
+    /// Remarks on a mistake that needs none.
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+
     /// What would have been right, as a phrase that follows "expected".
-    pub(crate) fn expected(mut self, expected: impl Into<String>) -> Self {
-        if let Some(draft) = &mut self.0 {
-            draft.expected = Some(expected.into());
+    pub(crate) fn expected(self, expected: impl Into<String>) -> Self {
+        self.expected_if(Some(expected.into()))
+    }
+
+    /// What would have been right, where there is more to say than the message does.
+    pub(crate) fn expected_if(mut self, expected: Option<String>) -> Self {
+        if let (Some(draft), Some(expected)) = (&mut self.0, expected) {
+            draft.expected = Some(expected);
         }
         self
     }

@@ -29,6 +29,8 @@ mod smoke;
 mod source;
 mod target;
 mod template;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod value;
 mod yaml;

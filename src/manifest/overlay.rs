@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::mistake::{Drafts, quote};
+use super::mistake::{Drafts, choices, did_you_mean, quote};
 use super::shape::{Form, Shape};
 use super::source::{Sources, Span};
 use super::tree::{Entry, Kind, Node, Scalar, Style};
@@ -97,6 +97,7 @@ impl Setting {
         let at = place(source, text, start, text.len());
         let names: Vec<&str> = segments.iter().map(|(segment, _)| segment.as_str()).collect();
         let value = match taken_as(schema, &names, value) {
+            _ if value == "null" => Node::plain(at, value),
             Taken::Text => {
                 Node { at, kind: Kind::Scalar(Scalar { text: value.to_owned(), style: Style::Quoted }) }
             }
@@ -117,6 +118,25 @@ impl Setting {
 
     /// Sets it in `root`. A number steps into a list; a list that has no such item is a mistake.
     pub(crate) fn apply(&self, root: &mut Node, drafts: &mut Drafts) {
+        if let [(first, at), (second, second_at), _, ..] = self.path.as_slice() {
+            if first == "environments" {
+                drafts
+                    .add(*at, "environments are laid over the manifest before `--set`")
+                    .hint("set the path itself, without `environments.NAME.`");
+                return;
+            }
+            let known: Vec<&str> = match root.get(first).map(|node| &node.kind) {
+                Some(Kind::Map(entries)) => entries.iter().map(|entry| entry.key.as_str()).collect(),
+                _ => Vec::new(),
+            };
+            if matches!(first.as_str(), "functions" | "targets") && !known.contains(&second.as_str()) {
+                drafts
+                    .add(*second_at, format!("{} has no {}", quote(first), quote(second)))
+                    .expected(choices(known.iter().copied().take(30)))
+                    .hint_if(did_you_mean(second, known));
+                return;
+            }
+        }
         self.apply_from(0, root, drafts);
     }
 

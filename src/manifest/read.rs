@@ -76,8 +76,8 @@ pub fn read(request: &Request<'_>) -> Result<Deployment, Mistakes> {
             Setting::read(source, &sources, &schema, &mut drafts)
         })
         .collect();
-    hide_environments(&tree, &mut sources);
-    settings.iter().for_each(|setting| hide_environments(&setting.tree(), &mut sources));
+    hide_secrets(&tree, &mut sources);
+    settings.iter().for_each(|setting| hide_secrets(&setting.tree(), &mut sources));
     let environment = request.environment.map(|name| (name, sources.add("--env", name)));
     let only: Vec<Only> = request.only.iter().map(|text| read_only(text, &mut sources)).collect();
     let directory = directory_of(request.file);
@@ -98,7 +98,7 @@ fn resolve(
     directory: &Path,
     reader: &mut Reader<'_>,
 ) -> Option<Deployment> {
-    let parts = reader.during(Pass::Part, |reader| ManifestTable::read(&tree, reader))?;
+    let parts = read_as(Pass::Part, &tree, reader)?;
     if let Some((name, source)) = environment {
         match parts.environments {
             Field::Stated(environments) => {
@@ -120,31 +120,36 @@ fn resolve(
     for setting in settings {
         setting.apply(&mut tree, &mut reader.drafts);
     }
-    let parts = reader.during(Pass::Part, |reader| ManifestTable::read(&tree, reader))?;
+    let parts = read_as(Pass::Part, &tree, reader)?;
     if let Some(vars) = parts.vars.stated() {
         let entries = vars.value.entries.iter().map(|(name, value)| (name.value.as_str(), &value.value.node));
         reader.expander.define(entries, reader.sources, &mut reader.drafts);
     }
-    let table = ManifestTable::read(&tree, reader)?;
+    let table = read_as(Pass::Whole, &tree, reader)?;
     let name = table.name.value().map(|name| name.0);
-    let at = |key: &str| tree.entry(key).map_or(Span::first(0), |entry| entry.key_at);
-    let targets = table.targets.value();
-    if targets.as_ref().is_some_and(|targets| targets.entries.is_empty()) {
-        reader.drafts.add(at("targets"), "there is no target").hint("add one: `here: { provider: local }`");
+    if let Some(targets) = table.targets.stated().filter(|targets| targets.value.entries.is_empty()) {
+        reader.drafts.add(targets.owner, "there is no target").hint("add one: `here: { provider: local }`");
     }
-    let functions = table.functions.value().map(|functions| functions.entries).unwrap_or_default();
-    if functions.is_empty() && tree.get("functions").is_some_and(|functions| functions.describe() == "a map")
-    {
+    if let Some(functions) = table.functions.stated().filter(|functions| functions.value.entries.is_empty()) {
         reader
             .drafts
-            .add(at("functions"), "there is no function")
+            .add(functions.owner, "there is no function")
             .hint("add one: `checkout: { image: oci:image }`");
     }
-    let targets = targets.map(Targets::new);
+    let functions = table.functions.value().map(|functions| functions.entries).unwrap_or_default();
+    let targets = table.targets.value().map(Targets::new);
     let mut resolver = Resolver { reader, directory, name: name.clone(), targets, only };
     let units = resolver.units(functions);
     table.version.value()?;
     Some(Deployment { name: name?, directory: directory.to_owned(), ledger: table.ledger.value()?, units })
+}
+
+/// Reads what is known at the top, whatever stands beside it.
+fn read_as(pass: Pass, tree: &Node, reader: &mut Reader<'_>) -> Option<ManifestTable> {
+    reader.during(pass, |reader| {
+        reader.known_keys(tree, ManifestTable::KEYS)?;
+        Some(ManifestTable::of(tree, reader))
+    })
 }
 
 fn unknown_environment<'n>(
@@ -186,17 +191,23 @@ fn parse(source: u16, sources: &Sources, drafts: &mut Drafts) -> Option<Node> {
     tree.filter(|_| !empty)
 }
 
-/// Keeps the values of every `environment:` out of excerpts, but for those that only say where a value comes from.
-fn hide_environments(node: &Node, sources: &mut Sources) {
+/// Keeps the values of every `environment:` out of excerpts, but for those that only say where a value comes from, and
+/// every address that has a user or a password.
+fn hide_secrets(node: &Node, sources: &mut Sources) {
     match &node.kind {
-        Kind::Scalar(_) => {}
-        Kind::List(items) => items.iter().for_each(|item| hide_environments(item, sources)),
+        // A password in an address, which is refused.
+        Kind::Scalar(scalar) => {
+            if scalar.text.split_once("://").is_some_and(|(_, rest)| rest.contains('@')) {
+                sources.hide(node.at);
+            }
+        }
+        Kind::List(items) => items.iter().for_each(|item| hide_secrets(item, sources)),
         Kind::Map(entries) => {
             for entry in entries {
                 if entry.key == "environment" {
                     hide(&entry.value, sources);
                 }
-                hide_environments(&entry.value, sources);
+                hide_secrets(&entry.value, sources);
             }
         }
     }

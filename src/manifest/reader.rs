@@ -1,10 +1,12 @@
 //! Walks a tree by its schema and collects every mistake.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::expand::{self, Expander, Origin, Text};
 use super::known::KnownProvider;
-use super::mistake::{Drafts, Remarks, choices, did_you_mean, quote};
+use super::mistake::{Drafts, Remarks, choices, nearest, quote};
 use super::shape::{At, Field, Form, FromText, Leaf, Presence, Refusal, Written};
 use super::source::{Sources, Span};
 use super::template::has_slots;
@@ -33,6 +35,8 @@ pub(crate) struct Reader<'a> {
     pass: Pass,
     /// The key or item whose value is being read: missing keys are told there.
     owner: Owner,
+    /// Keys that were meant by a misspelled one, with the owner of their map: they are not told as missing too.
+    meant: HashSet<(Span, String)>,
 }
 
 #[derive(Debug, Clone)]
@@ -50,7 +54,7 @@ impl<'a> Reader<'a> {
         expander: Expander<'a>,
     ) -> Self {
         let owner = Owner { at: Span::first(0), name: "the manifest".to_owned() };
-        Self { drafts, sources, known, expander, pass: Pass::Whole, owner }
+        Self { drafts, sources, known, expander, pass: Pass::Whole, owner, meant: HashSet::new() }
     }
 
     /// What is asked of the tree now.
@@ -80,26 +84,28 @@ impl<'a> Reader<'a> {
         result
     }
 
-    /// Makes sure that `node` is a map and notes every key that is none of `keys`.
-    pub(crate) fn known_keys(&mut self, node: &Node, keys: &[&str]) -> Option<()> {
+    /// Makes sure that `node` is a map and notes every key that is none of `keys`. Whether there was none.
+    pub(crate) fn known_keys(&mut self, node: &Node, keys: &[&str]) -> Option<bool> {
         let entries = self.map(node)?;
-        for entry in entries.iter().filter(|entry| !keys.contains(&entry.key.as_str())) {
-            self.unknown_key(entry, keys);
-        }
-        Some(())
+        let unknown = entries.iter().filter(|entry| !keys.contains(&entry.key.as_str()));
+        Some(unknown.map(|entry| self.unknown_key(entry, keys)).count() == 0)
     }
 
-    /// Notes a key that nothing is known about.
-    pub(crate) fn unknown_key(&mut self, entry: &Entry, keys: &[&str]) {
+    fn unknown_key(&mut self, entry: &Entry, keys: &[&str]) {
         let full = self.drafts.is_full();
         let remarks = self.drafts.add(entry.key_at, format!("unknown key {}", quote(&entry.key)));
         if full {
             return;
         }
-        match did_you_mean(&entry.key, keys.iter().copied()) {
-            Some(hint) => remarks.hint(hint),
-            None => remarks.expected(choices(keys.iter().copied())),
-        };
+        match nearest(&entry.key, keys.iter().copied()) {
+            Some(meant) => {
+                remarks.hint(format!("did you mean {}?", quote(meant)));
+                self.meant.insert((self.owner.at, meant.to_owned()));
+            }
+            None => {
+                remarks.expected(choices(keys.iter().copied()));
+            }
+        }
     }
 
     /// The entries of a map, or a note that it is none.
@@ -118,7 +124,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Notes that `node` is not what should stand here.
-    pub(crate) fn mismatch(&mut self, node: &Node, expected: &str) {
+    fn mismatch(&mut self, node: &Node, expected: &str) -> Remarks<'_> {
         let name = self.owner.name.clone();
         match &node.kind {
             Kind::Scalar(scalar) if scalar.is_nothing() => {
@@ -126,37 +132,46 @@ impl<'a> Reader<'a> {
                 self.drafts
                     .add(at, format!("{name} has no value"))
                     .expected(expected)
-                    .hint("leave the key out where nothing is to be stated");
+                    .hint("leave the key out where nothing is to be stated")
             }
             _ => {
                 let found = node.describe();
-                self.drafts.add(node.at, format!("{name} cannot be {found}")).expected(expected);
+                self.drafts.add(node.at, format!("{name} cannot be {found}")).expected(expected)
             }
         }
     }
 
     /// Reads the key `name` of the map `node`.
-    pub(crate) fn field<T: Written>(&mut self, node: &Node, name: &str, presence: Presence) -> Field<T> {
-        let Some(entry) = node.entry(name) else { return self.absent(name, presence) };
+    pub(crate) fn field<T: Written>(
+        &mut self,
+        node: &Node,
+        name: &str,
+        presence: Presence,
+        examples: &[&str],
+    ) -> Field<T> {
+        let Some(entry) = node.entry(name) else { return self.absent(name, presence, examples) };
         if self.pass == Pass::Over && entry.value.is_null() {
             return Field::Absent;
         }
         let read = self.inside(entry.key_at, name, |reader| T::read(&entry.value, reader));
-        read.map_or(Field::Broken, |value| Field::Stated(At { value, at: entry.value.at }))
+        read.map_or(Field::Broken, |value| {
+            Field::Stated(At { value, at: entry.value.at, owner: entry.key_at })
+        })
     }
 
-    fn absent<T: Written>(&mut self, name: &str, presence: Presence) -> Field<T> {
+    fn absent<T: Written>(&mut self, name: &str, presence: Presence, examples: &[&str]) -> Field<T> {
         match presence {
             _ if self.pass != Pass::Whole => Field::Absent,
             Presence::Otherwise(_) => Field::Absent,
             Presence::Required => {
-                self.lacks(name);
+                let hint = examples.first().map(|example| format!("add `{name}: {example}`"));
+                self.lacks(name).hint_if(hint);
                 Field::Broken
             }
             Presence::Default(text) => {
                 let at = self.owner.at;
                 T::read(&Node::plain(at, text), self)
-                    .map_or(Field::Broken, |value| Field::Stated(At { value, at }))
+                    .map_or(Field::Broken, |value| Field::Stated(At { value, at, owner: at }))
             }
         }
     }
@@ -164,7 +179,11 @@ impl<'a> Reader<'a> {
     /// Reads a list, every item of it even when one is wrong.
     pub(crate) fn list<T: Written>(&mut self, node: &Node) -> Option<Vec<At<T>>> {
         let Kind::List(items) = &node.kind else {
-            self.mismatch(node, "a list (`- item`, or `[item, item]`)");
+            let hint = match &node.kind {
+                Kind::Scalar(scalar) if !scalar.is_nothing() => Some(format!("write `[ {} ]`", scalar.text)),
+                _ => None,
+            };
+            self.mismatch(node, "a list (`- item`, or `[ item, item ]`)").hint_if(hint);
             return None;
         };
         if items.len() > MOST_ENTRIES {
@@ -177,7 +196,7 @@ impl<'a> Reader<'a> {
             .enumerate()
             .map(|(index, item)| {
                 let value = self.inside(item.at, &format!("{name}[{index}]"), |reader| reader.item(item))?;
-                Some(At { value, at: item.at })
+                Some(At { value, at: item.at, owner: item.at })
             })
             .collect();
         read.into_iter().collect()
@@ -215,6 +234,9 @@ impl<'a> Reader<'a> {
 
     /// Notes that the map that is being read lacks a key.
     pub(crate) fn lacks(&mut self, key: &str) -> Remarks<'_> {
+        if self.meant.contains(&(self.owner.at, key.to_owned())) {
+            return Remarks::none();
+        }
         let message = format!("{} lacks the key {}", self.owner.name, quote(key));
         self.drafts.add(self.owner.at, message)
     }
@@ -226,7 +248,7 @@ impl<'a> Reader<'a> {
             _ => {
                 let form = match leaf.form {
                     Form::Words(_) => leaf.expected.clone(),
-                    _ if leaf.expected.is_empty() => leaf.word.to_owned(),
+                    _ if leaf.expected.is_empty() => leaf.word.to_string(),
                     _ => format!("{}: {}", leaf.word, leaf.expected),
                 };
                 self.mismatch(node, &form);
@@ -247,6 +269,8 @@ impl<'a> Reader<'a> {
     fn refuse(&mut self, at: Span, text: &Text, leaf: &Leaf, refusal: Refusal) {
         let hidden = text.origin == Origin::Environment;
         let subject = if hidden { format!("the value of {}", self.owner.name) } else { quote(&text.text) };
+        let expected = leaf.expected.clone();
+        let expected = Some(expected).filter(|expected| !expected.is_empty() && refusal.message.is_none());
         let message = refusal.message.unwrap_or_else(|| {
             if text.text.is_empty() {
                 format!("{} is empty", self.owner.name)
@@ -255,12 +279,7 @@ impl<'a> Reader<'a> {
             }
         });
         let hint = refusal.hint.filter(|_| !hidden);
-        let remarks = self.drafts.add(at, message);
-        let remarks = match leaf.expected.is_empty() {
-            true => remarks,
-            false => remarks.expected(leaf.expected.clone()),
-        };
-        remarks.hint_if(hint);
+        self.drafts.add(at, message).expected_if(expected).hint_if(hint);
     }
 
     /// Reads any value as JSON. A value that was looked up is text, whatever it looks like.
@@ -277,7 +296,7 @@ impl<'a> Reader<'a> {
             }
             Kind::Scalar(scalar) if scalar.is_nothing() => Some(Value::Null),
             Kind::Scalar(_) => {
-                let leaf = Leaf { word: "a value", expected: String::new(), form: Form::AnyText };
+                let leaf = Leaf { word: "a value".into(), expected: String::new(), form: Form::AnyText };
                 let text = self.text(node, &leaf)?;
                 if text.style == Style::Quoted || text.origin != Origin::Written {
                     return Some(Value::String(text.text));

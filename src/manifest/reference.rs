@@ -86,5 +86,5 @@ fn takes(shape: &Shape) -> String {
 }
 
 fn of_leaf(leaf: &Leaf) -> String {
-    if leaf.expected.is_empty() { leaf.word.to_owned() } else { leaf.expected.clone() }
+    if leaf.expected.is_empty() { leaf.word.to_string() } else { leaf.expected.clone() }
 }

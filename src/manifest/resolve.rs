@@ -68,6 +68,7 @@ impl Resolver<'_, '_> {
         let mut units = Vec::new();
         let mut taken: HashMap<(String, FunctionName, AliasName), String> = HashMap::new();
         let mut matched = vec![false; self.only.len()];
+        let mut labels = Vec::new();
         for (function, node) in &functions {
             if !self.only.is_empty() && !self.only.iter().any(|only| only.function == function.value) {
                 continue;
@@ -80,6 +81,7 @@ impl Resolver<'_, '_> {
             };
             for target_use in uses {
                 let target = target_use.value.target.value.clone();
+                labels.push(format!("{}@{target}", function.value));
                 if !self.mark(&mut matched, function, Some(&target)) {
                     continue;
                 }
@@ -104,7 +106,7 @@ impl Resolver<'_, '_> {
                 units.push(unit);
             }
         }
-        self.unmatched(&matched, &functions);
+        self.unmatched(&matched, &functions, &labels);
         units
     }
 
@@ -120,22 +122,23 @@ impl Resolver<'_, '_> {
         asked
     }
 
-    fn unmatched(&mut self, matched: &[bool], functions: &[(At<String>, At<Later<FunctionEntry>>)]) {
+    fn unmatched(
+        &mut self,
+        matched: &[bool],
+        functions: &[(At<String>, At<Later<FunctionEntry>>)],
+        labels: &[String],
+    ) {
         for (only, _) in self.only.iter().zip(matched).filter(|(_, matched)| !**matched) {
             let names = || functions.iter().map(|(name, _)| name.value.as_str());
             if names().any(|name| name == only.function) {
                 let message = format!("{} does not go to this target", quote(&only.function));
-                let targets: Vec<&str> = self.targets.iter().flat_map(Targets::names).collect();
-                self.reader
-                    .drafts
-                    .add(only.at, message)
-                    .hint(format!("the manifest's targets are {}", choices(targets)));
+                let prefix = format!("{}@", only.function);
+                let known = labels.iter().map(String::as_str).filter(|label| label.starts_with(&prefix));
+                self.reader.drafts.add(only.at, message).expected(choices(known));
             } else {
-                let remarks = self
-                    .reader
-                    .drafts
-                    .add(only.at, format!("there is no function {}", quote(&only.function)));
-                remarks.expected(choices(names().take(30))).hint_if(did_you_mean(&only.function, names()));
+                let message = format!("there is no function {}", quote(&only.function));
+                let hint = did_you_mean(&only.function, names());
+                self.reader.drafts.add(only.at, message).expected(choices(names().take(30))).hint_if(hint);
             }
         }
     }
@@ -150,16 +153,16 @@ impl Resolver<'_, '_> {
             Field::Stated(uses) if uses.value.is_empty() => {
                 self.reader
                     .drafts
-                    .add(uses.at, format!("{} goes nowhere", quote(&function.value)))
+                    .add(uses.owner, format!("{} goes nowhere", quote(&function.value)))
                     .hint("name a target");
                 return None;
             }
             Field::Stated(uses) => uses.value,
             Field::Absent => match targets.order.as_slice() {
                 [only] => {
-                    let target = At { value: only.clone(), at: function.at };
+                    let target = At { value: only.clone(), at: function.at, owner: function.at };
                     let over = Node { at: function.at, kind: Kind::Map(Vec::new()) };
-                    vec![At { value: TargetUse { target, over }, at: function.at }]
+                    vec![At { value: TargetUse { target, over }, at: function.at, owner: function.at }]
                 }
                 // That there is no target at all is told where the targets are.
                 [] => return None,
@@ -379,7 +382,9 @@ fn repository(
 impl ConfigTable {
     fn resolve(self, drafts: &mut Drafts) -> Option<Config> {
         if let Some(command) = self.command.stated().filter(|command| command.value.is_empty()) {
-            drafts.add(command.at, "`command` starts nothing").hint("name a program, or leave the key out");
+            drafts
+                .add(command.owner, "`command` starts nothing")
+                .hint("name a program, or leave the key out");
             return None;
         }
         let raw = maybe(self.raw, |raw| {

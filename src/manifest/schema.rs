@@ -17,13 +17,13 @@ use super::shape::Presence::{Default, Otherwise, Required};
 use super::shape::{At, table};
 use super::shift::{OnSilence, StrategyWord};
 use super::target::Target;
-use super::value::{ImagePath, Mode, Number, RepositoryPath, RequestPath, Size, Word};
+use super::value::{FormatVersion, ImagePath, Mode, Number, RepositoryPath, RequestPath, Size, Word};
 
 table! {
     /// The whole file.
     ManifestTable, "manifest" {
         /// The version of this format.
-        version: Number<1, 1>, Required, ["1"];
+        version: FormatVersion, Required, ["1"];
         /// What the functions belong to. The functions' names in the cloud begin with it.
         name: Word, Required, ["shop"];
         /// Texts to be used as `${vars.NAME}`. They may use `${env.…}`, `${git.…}`, `${run.id}` and one another.
@@ -46,7 +46,7 @@ table! {
     FunctionTable, "function" {
         /// A shell command that makes the image, run in the manifest's directory before the image is read. `${…}` is
         /// filled in first; write `$NAME` or `$${NAME}` for what the shell is to fill in.
-        build: String, Otherwise("nothing is built"), ["docker buildx build --output type=oci,dest=image,tar=false ."];
+        build: String, Otherwise("nothing is built"), ["make image"];
         /// The image to deploy.
         image: ImageForm, Required, ["oci:image", "oci:image:v1", "oci-archive:image.tar"];
         /// The platform to take out of an image for several.

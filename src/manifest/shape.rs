@@ -1,5 +1,6 @@
 //! The vocabulary in which the schema is written down, and the two traits that tie a shape to its reader.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::known::KnownProvider;
@@ -84,7 +85,7 @@ pub(crate) enum Presence {
 #[derive(Debug, Clone)]
 pub(crate) struct Leaf {
     /// What it is, with its article, as in `a duration`.
-    pub(crate) word: &'static str,
+    pub(crate) word: Cow<'static, str>,
     /// How it is written, as a phrase behind "expected".
     pub(crate) expected: String,
     pub(crate) form: Form,
@@ -161,6 +162,8 @@ impl<T: Written> Written for Vec<At<T>> {
 pub(crate) struct At<T> {
     pub(crate) value: T,
     pub(crate) at: Span,
+    /// The key it stands under, or the item it is.
+    pub(crate) owner: Span,
 }
 
 /// What a key of a table came to.
@@ -229,8 +232,9 @@ macro_rules! table {
                 node: &$crate::manifest::tree::Node,
                 reader: &mut $crate::manifest::reader::Reader<'_>,
             ) -> Option<Self> {
-                reader.known_keys(node, Self::KEYS)?;
-                Some(Self::of(node, reader))
+                let known = reader.known_keys(node, Self::KEYS)?;
+                let table = Self::of(node, reader);
+                known.then_some(table)
             }
         }
 
@@ -243,7 +247,7 @@ macro_rules! table {
                 node: &$crate::manifest::tree::Node,
                 reader: &mut $crate::manifest::reader::Reader<'_>,
             ) -> Self {
-                Self { $($key: reader.field(node, stringify!($key), $presence)),+ }
+                Self { $($key: reader.field(node, stringify!($key), $presence, &[$($example),*])),+ }
             }
         }
     };
@@ -265,7 +269,7 @@ macro_rules! words {
             fn leaf() -> $crate::manifest::shape::Leaf {
                 let words = vec![$($text),+];
                 $crate::manifest::shape::Leaf {
-                    word: $word,
+                    word: $word.into(),
                     expected: $crate::manifest::mistake::choices(words.iter().copied()),
                     form: $crate::manifest::shape::Form::Words(words),
                 }

@@ -100,7 +100,7 @@ pub(crate) enum StrategyWord {
 impl FromText for StrategyWord {
     fn leaf() -> Leaf {
         Leaf {
-            word: "a strategy",
+            word: "a strategy".into(),
             expected:
                 "`all-at-once`, `canary`, `linear` or a name of CodeDeploy's, as in `Canary10Percent5Minutes`"
                     .to_owned(),
@@ -173,12 +173,12 @@ impl ShiftTable {
         if let (Some(Strategy::AllAtOnce), Some(gate)) = (&strategy, self.gate.stated()) {
             drafts
                 .add(
-                    gate.at,
+                    gate.owner,
                     "`gate` has nothing to judge: all at once, no traffic is left on the old version",
                 )
                 .hint("take `gate` away, or choose `canary` or `linear`");
         }
-        let gate_owner = self.gate.stated().map_or(owner, |gate| gate.at);
+        let gate_owner = place(&self.gate).unwrap_or(owner);
         let gate = self.gate.value().map(|gate| gate.resolve(gate_owner, strategy.as_ref(), drafts));
         let gate = match gate {
             Some(None) => return None,
@@ -234,7 +234,7 @@ impl ShiftTable {
                     owner,
                     drafts,
                 );
-                rising(&steps?.value, steps?.at, soak?.value, drafts)
+                rising(&steps?.value, steps?.owner, soak?.value, drafts)
             }
             StrategyWord::Linear => {
                 let why = |key: &str| format!("{} belongs to `canary`, this is `linear`", quote(key));
@@ -266,8 +266,9 @@ impl ShiftTable {
     }
 }
 
+/// The key's place, where it is stated.
 fn place<T>(field: &Field<T>) -> Option<Span> {
-    field.stated().map(|stated| stated.at)
+    field.stated().map(|stated| stated.owner)
 }
 
 /// The key's value; where it is absent, a note that the strategy needs it.

@@ -53,7 +53,7 @@ impl SmokeTable {
             (Field::Broken, _) | (_, Field::Broken) => return None,
             (Field::Stated(_), Field::Stated(http)) => {
                 drafts
-                    .add(http.at, "a request has either `payload` or `http`, not both")
+                    .add(http.owner, "a request has either `payload` or `http`, not both")
                     .hint("make two requests of it");
                 return None;
             }

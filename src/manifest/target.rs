@@ -43,7 +43,7 @@ impl Written for Target {
         };
         let mut values = BTreeMap::new();
         read_settings(node, "", &settings, &[PROVIDER, ENDPOINTS], &mut values, reader);
-        let endpoints = reader.field::<EndpointsTable>(node, ENDPOINTS, ENDPOINTS_PRESENCE);
+        let endpoints = reader.field::<EndpointsTable>(node, ENDPOINTS, ENDPOINTS_PRESENCE, &[]);
         Some(Self { provider: provider?.name, values, endpoints: endpoints.value() })
     }
 }
@@ -81,7 +81,7 @@ const ENDPOINTS_PRESENCE: Presence = Presence::Otherwise("the usual addresses");
 
 fn provider_leaf(known: &[KnownProvider]) -> Leaf {
     let names: Vec<&'static str> = known.iter().map(|provider| provider.name).collect();
-    Leaf { word: "a provider", expected: choices(names.iter().copied()), form: Form::Words(names) }
+    Leaf { word: "a provider".into(), expected: choices(names.iter().copied()), form: Form::Words(names) }
 }
 
 /// The target's provider; `Some(None)` where a part does not say, `None` where that was a mistake.
@@ -176,21 +176,21 @@ fn heads<'s>(settings: &[&'s SettingKey], prefix: &str) -> Vec<(&'static str, Op
 fn leaf_of(kind: SettingKind) -> Leaf {
     match kind {
         SettingKind::Text | SettingKind::Required => {
-            Leaf { word: "text", expected: String::new(), form: Form::AnyText }
+            Leaf { word: "text".into(), expected: String::new(), form: Form::AnyText }
         }
         SettingKind::Path => Leaf {
-            word: "a path",
+            word: "a path".into(),
             expected: "a path, relative to the manifest".to_owned(),
             form: Form::AnyText,
         },
         SettingKind::OneOf(words) => Leaf {
-            word: "one of its words",
+            word: "one of its words".into(),
             expected: choices(words.iter().copied()),
             form: Form::Words(words.to_vec()),
         },
         SettingKind::Number(least, most) => Leaf {
-            word: "a number that fits",
-            expected: format!("a whole number from {least} to {most}"),
+            word: format!("a whole number from {least} to {most}").into(),
+            expected: String::new(),
             form: Form::Integer(least, most),
         },
     }
@@ -220,7 +220,7 @@ fn table_of(provider: &KnownProvider, known: &[KnownProvider]) -> Shape {
         shape: Shape::Leaf(Leaf {
             form: Form::Words(vec![provider.name]),
             expected: format!("`{}`", provider.name),
-            word: "a provider",
+            word: "a provider".into(),
         }),
         examples: vec![provider.name],
     }];

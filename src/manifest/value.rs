@@ -15,7 +15,7 @@ const ROOT: &str = "/";
 
 impl FromText for String {
     fn leaf() -> Leaf {
-        Leaf { word: "text", expected: String::new(), form: Form::AnyText }
+        Leaf { word: "text".into(), expected: String::new(), form: Form::AnyText }
     }
 
     fn from_text(text: &str) -> Result<Self, Refusal> {
@@ -25,7 +25,7 @@ impl FromText for String {
 
 impl FromText for Secret {
     fn leaf() -> Leaf {
-        Leaf { word: "text", expected: String::new(), form: Form::AnyText }
+        Leaf { word: "text".into(), expected: String::new(), form: Form::AnyText }
     }
 
     fn from_text(text: &str) -> Result<Self, Refusal> {
@@ -35,7 +35,7 @@ impl FromText for Secret {
 
 impl FromText for bool {
     fn leaf() -> Leaf {
-        Leaf { word: "true or false", expected: "`true` or `false`".to_owned(), form: Form::Boolean }
+        Leaf { word: "true or false".into(), expected: String::new(), form: Form::Boolean }
     }
 
     fn from_text(text: &str) -> Result<Self, Refusal> {
@@ -51,18 +51,29 @@ impl FromText for bool {
     }
 }
 
+/// The version of the manifest's format: there is one so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FormatVersion;
+
+impl FromText for FormatVersion {
+    fn leaf() -> Leaf {
+        let word = "a version of the manifest's format that this Longshore knows".into();
+        Leaf { word, expected: "`1`".to_owned(), form: Form::Integer(1, 1) }
+    }
+
+    fn from_text(text: &str) -> Result<Self, Refusal> {
+        if text == "1" { Ok(Self) } else { Err(Refusal::plain()) }
+    }
+}
+
 /// A whole number between two bounds, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Number<const LEAST: u64, const MOST: u64>(pub(crate) u64);
 
 impl<const LEAST: u64, const MOST: u64> FromText for Number<LEAST, MOST> {
     fn leaf() -> Leaf {
-        let expected = if LEAST == MOST {
-            format!("`{LEAST}`")
-        } else {
-            format!("a whole number from {LEAST} to {MOST}")
-        };
-        Leaf { word: "a number that fits", expected, form: Form::Integer(LEAST, MOST) }
+        let word = format!("a whole number from {LEAST} to {MOST}").into();
+        Leaf { word, expected: String::new(), form: Form::Integer(LEAST, MOST) }
     }
 
     fn from_text(text: &str) -> Result<Self, Refusal> {
@@ -75,10 +86,10 @@ impl<const LEAST: u64, const MOST: u64> FromText for Number<LEAST, MOST> {
 impl FromText for Duration {
     fn leaf() -> Leaf {
         Leaf {
-            word: "a duration",
+            word: "a duration".into(),
             expected: "whole numbers with units, the largest first: `800ms`, `30s`, `5m`, `1h30m`, `2d`"
                 .to_owned(),
-            form: Form::Text("^(?=.)([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$"),
+            form: Form::Text("^([0-9]+(d|h|m|s|ms))+$"),
         }
     }
 
@@ -121,7 +132,7 @@ pub(crate) struct Size(pub(crate) u64);
 impl FromText for Size {
     fn leaf() -> Leaf {
         Leaf {
-            word: "a size",
+            word: "a size".into(),
             expected: "a whole number with `KiB`, `MiB` or `GiB`, as in `512MiB`".to_owned(),
             form: Form::Text("^[0-9]+(KiB|MiB|GiB)$"),
         }
@@ -153,7 +164,7 @@ impl FromText for Size {
 impl FromText for Share {
     fn leaf() -> Leaf {
         Leaf {
-            word: "a percentage",
+            word: "a percentage".into(),
             expected: "a number from `0%` to `100%` with its `%`, at most two decimals, as in `0.5%`"
                 .to_owned(),
             form: Form::Text("^(100(\\.00?)?|[0-9]{1,2}(\\.[0-9]{1,2})?)%$"),
@@ -171,7 +182,7 @@ impl FromText for Share {
 impl FromText for Date {
     fn leaf() -> Leaf {
         Leaf {
-            word: "a date",
+            word: "a date".into(),
             expected: "a day of the calendar as `YYYY-MM-DD`".to_owned(),
             form: Form::Text("^[0-9]{4}-[0-9]{2}-[0-9]{2}$"),
         }
@@ -189,7 +200,7 @@ macro_rules! contract_value {
         impl FromText for $type {
             fn leaf() -> Leaf {
                 let (word, rest) = $type::EXPECTED.split_once(" (").unwrap_or(($type::EXPECTED, ""));
-                Leaf { word, expected: rest.trim_end_matches(')').to_owned(), form: $form }
+                Leaf { word: word.into(), expected: rest.trim_end_matches(')').to_owned(), form: $form }
             }
 
             fn from_text(text: &str) -> Result<Self, Refusal> {
@@ -212,7 +223,7 @@ macro_rules! checked_text {
 
         impl FromText for $type {
             fn leaf() -> Leaf {
-                Leaf { word: $word, expected: $expected.to_owned(), form: $form }
+                Leaf { word: $word.into(), expected: $expected.to_owned(), form: $form }
             }
 
             fn from_text(text: &str) -> Result<Self, Refusal> {
@@ -286,7 +297,7 @@ pub(crate) struct Mode(pub(crate) u32);
 impl FromText for Mode {
     fn leaf() -> Leaf {
         Leaf {
-            word: "a file mode",
+            word: "a file mode".into(),
             expected: "three octal digits in quotes or behind a 0, as in `0755`".to_owned(),
             form: Form::AnyText,
         }

@@ -99,6 +99,8 @@ struct Builder<'a> {
     anchors: HashMap<usize, Node>,
     documents: usize,
     nodes: usize,
+    /// Where the last event ended: what the parser stumbles over begins behind it.
+    behind: usize,
     root: Option<Node>,
 }
 
@@ -111,12 +113,14 @@ impl<'a> Builder<'a> {
             anchors: HashMap::new(),
             documents: 0,
             nodes: 0,
+            behind: 0,
             root: None,
         }
     }
 
     fn take(&mut self, event: Event<'_>, span: granit_parser::Span) -> Result<(), End> {
         let at = self.span(&span);
+        self.behind = span.end.byte_offset().unwrap_or(0).max(self.behind);
         match &event {
             Event::DocumentStart(..) => {
                 self.documents += 1;
@@ -130,7 +134,9 @@ impl<'a> Builder<'a> {
             Event::Scalar(text, style, anchor, tag) => {
                 self.refuse_tag(tag.is_some(), &span);
                 let style = if *style == ScalarStyle::Plain { Style::Plain } else { Style::Quoted };
-                let node = Node { at, kind: Kind::Scalar(Scalar { text: text.to_string(), style }) };
+                // The parser says `~` where nothing is written.
+                let text = if at.start == at.end { String::new() } else { text.to_string() };
+                let node = Node { at, kind: Kind::Scalar(Scalar { text, style }) };
                 return self.finish(node, *anchor);
             }
             Event::SequenceStart(_, anchor, tag) => {
@@ -149,7 +155,7 @@ impl<'a> Builder<'a> {
                 self.drafts
                     .add(at, format!("there is no anchor {} before this", quote(&format!("&{name}"))))
                     .hint("a text that begins with * must be in quotes");
-                return self.finish(Node::plain(at, "*"), 0);
+                self.pass_over();
             }
             _ => {}
         }
@@ -205,6 +211,16 @@ impl<'a> Builder<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Takes no value where one stands that is a mistake.
+    fn pass_over(&mut self) {
+        if let Some(Frame::Map { key, .. }) = self.stack.last_mut() {
+            *key = match key {
+                Pending::Nothing => Pending::Bad,
+                Pending::Key { .. } | Pending::Bad => Pending::Nothing,
+            };
+        }
     }
 
     fn alias(&mut self, anchor: usize, at: Span) -> Result<(), End> {
@@ -284,14 +300,25 @@ impl<'a> Builder<'a> {
 
     fn syntax(&mut self, text: &str, error: &ScanError) {
         let marker = error.marker();
-        let start = marker.byte_offset().unwrap_or(0).min(text.len());
-        let at = self.place(marker.line(), marker.col() + 1, start, start + 1);
+        let mut start = marker.byte_offset().unwrap_or(0).min(text.len());
         let (message, hint) = explain(error.kind());
+        // A quote that is never closed is noticed at the end: where it was opened is what helps.
+        if matches!(error.kind(), ErrorKind::UnclosedQuotedScalar | ErrorKind::InvalidQuotedScalarIndent) {
+            let from = self.behind.min(start);
+            start = text[from..start].find(['"', '\'']).map_or(start, |quote| from + quote);
+        }
+        let (line, column) = line_and_column(text, start);
+        let at = self.place(line, column, start, start + 1);
         let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
         let line = text[line_start..].lines().next().unwrap_or_default();
         let in_flow = line.contains("${") && line.contains(['{', '[']) && !line.contains("\"${");
-        let hint =
-            if in_flow { Some("between { } or [ ] a value with ${…} must be in quotes") } else { hint };
+        let mixed =
+            line.trim_start().starts_with("- ") && *error.kind() == ErrorKind::ExpectedBlockMappingKey;
+        let (message, hint) = match (in_flow, mixed) {
+            (true, _) => (message, Some("between { } or [ ] a value with ${…} must be in quotes")),
+            (_, true) => explain(&ErrorKind::ExpectedBlockSequenceEntry),
+            _ => (message, hint),
+        };
         self.drafts.add(at, message).hint_if(hint.map(str::to_owned));
     }
 }
@@ -326,11 +353,14 @@ fn explain(kind: &ErrorKind) -> (String, Option<&'static str>) {
         | ErrorKind::TabInPlainScalar => ("a tab is used for indentation", "indent with spaces"),
         ErrorKind::MappingValueNotAllowed | ErrorKind::InvalidColonPlacement => (
             "a `:` where no key can be",
-            "put a text that contains `: ` in quotes; a key stands at the start of its line",
+            "a text with `: ` in it must be in quotes; or the line before lacks its `:`",
         ),
-        ErrorKind::UnclosedQuotedScalar | ErrorKind::DocumentIndicatorInQuotedScalar => {
-            ("a quoted text is not closed", "close it with the same quote it begins with")
-        }
+        ErrorKind::UnclosedQuotedScalar
+        | ErrorKind::DocumentIndicatorInQuotedScalar
+        | ErrorKind::InvalidQuotedScalarIndent => (
+            "a quoted text is not closed",
+            "close it with the same quote; its further lines must be indented",
+        ),
         ErrorKind::UnclosedFlowCollection { open } => {
             return (format!("a `{open}` is not closed"), Some("close it, or write one entry per line"));
         }
@@ -338,7 +368,7 @@ fn explain(kind: &ErrorKind) -> (String, Option<&'static str>) {
             ("the text ends inside [ ] or { }", "close it")
         }
         ErrorKind::MismatchedFlowCollectionEnd { open, close } => {
-            return (format!("a `{open}` is closed by `{close}`"), None);
+            return (format!("a `{open}` is closed by `{close}`"), Some("close what was opened last first"));
         }
         ErrorKind::MisplacedFlowCollectionEnd => {
             ("a closing bracket that nothing opened", "take it away, or put the text in quotes")
@@ -357,7 +387,7 @@ fn explain(kind: &ErrorKind) -> (String, Option<&'static str>) {
             "a list and something else are mixed here",
             "items of one list begin with `- ` in the same column",
         ),
-        ErrorKind::InvalidIndentation | ErrorKind::InvalidQuotedScalarIndent => (
+        ErrorKind::InvalidIndentation => (
             "this line is indented by the wrong number of spaces",
             "keys of one map begin in the same column",
         ),
@@ -367,7 +397,13 @@ fn explain(kind: &ErrorKind) -> (String, Option<&'static str>) {
                 Some("put it in quotes"),
             );
         }
-        ErrorKind::UnknownQuotedScalarEscape => {
+        ErrorKind::UnknownQuotedScalarEscape
+        | ErrorKind::InvalidQuotedScalarHexEscape
+        | ErrorKind::InvalidLowSurrogateHexEscape
+        | ErrorKind::InvalidLowSurrogate
+        | ErrorKind::MissingLowSurrogate
+        | ErrorKind::UnpairedLowSurrogate
+        | ErrorKind::InvalidUnicodeEscape => {
             ("an unknown escape in a double-quoted text", "write \\\\ for a backslash, or use single quotes")
         }
         ErrorKind::RecursionLimitExceeded => {

@@ -41,7 +41,7 @@ pub async fn rollback(
         && earnest == Earnest::Make
     {
         landing.notes.push(format!("run {} was open: it is returned", open.run));
-        return go_on(subject, None, Order::Abort, None, context, landing).await;
+        return go_on(subject, None, Order::Rollback, None, context, landing).await;
     }
     let functions = subject.provider.functions();
     let live = functions.alias(&subject.at).await?;

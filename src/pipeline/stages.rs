@@ -66,9 +66,9 @@ pub(super) async fn move_traffic(
     landing.from = rollout.plan().from().cloned();
     landing.steps.clone_from(&rollout.plan().steps);
     landing.notes.extend(rollout.plan().remarks.iter().map(ToString::to_string));
-    let (ending, rollout) = drive(context.around(subject), journal, rollout).await?;
-    landing.routing = rollout.routing().cloned();
-    Ok(Arrival::Ended(ending))
+    let driven = drive(context.around(subject), journal, rollout).await?;
+    landing.routing = driven.routing;
+    Ok(Arrival::Ended(driven.ending))
 }
 
 /// What a failure before any traffic leaves in the ledger: its ending, a hold, or nothing where the run stays open

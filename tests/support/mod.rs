@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// The binary under test.
-pub const LONGSHORE: &str = env!("CARGO_BIN_EXE_longshore");
+pub(crate) const LONGSHORE: &str = env!("CARGO_BIN_EXE_longshore");
 
 /// The quickstart's function built as `version`, static; built once per test run and version.
-pub fn function(version: &str) -> PathBuf {
+pub(crate) fn function(version: &str) -> PathBuf {
     static BUILDING: Mutex<()> = Mutex::new(());
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("function-{}-{version}", std::process::id()));
     let guard = BUILDING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -34,12 +34,12 @@ pub fn function(version: &str) -> PathBuf {
 }
 
 /// A folder with a manifest and a local cloud of its own; the cloud ends and the folder goes with it.
-pub struct Scratch {
+pub(crate) struct Scratch {
     folder: tempfile::TempDir,
 }
 
 /// The manifest that [`Scratch::new`] writes: one function, assembled from a program and a page.
-pub const MANIFEST: &str = "\
+pub(crate) const MANIFEST: &str = "\
 version: 1
 name: shop
 vars: { version: v1 }
@@ -64,7 +64,7 @@ environments:
 
 impl Scratch {
     /// A folder with [`MANIFEST`] and the function as v1, v2 and v3.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let scratch = Self::empty();
         for version in ["v1", "v2", "v3"] {
             std::fs::copy(function(version), scratch.path().join(format!("function-{version}"))).expect("the function");
@@ -75,27 +75,27 @@ impl Scratch {
     }
 
     /// A folder with nothing in it.
-    pub fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         Self { folder: tempfile::tempdir().expect("a temporary folder") }
     }
 
     /// Its path.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
     /// Writes a file into it.
-    pub fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         std::fs::write(self.path().join(name), text).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
 
     /// Reads a file out of it.
-    pub fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
     /// The binary, ready to be run in this folder with an environment that holds nothing of the person's.
-    pub fn command(&self, words: &[&str]) -> Command {
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(LONGSHORE);
         command.args(words).current_dir(self.path()).stdin(Stdio::null());
         for (name, _) in std::env::vars_os() {
@@ -109,12 +109,12 @@ impl Scratch {
     }
 
     /// Runs the binary to its end.
-    pub fn run(&self, words: &[&str]) -> Ran {
+    pub(crate) fn run(&self, words: &[&str]) -> Ran {
         Ran::of(&mut self.command(words))
     }
 
     /// Runs the binary with `--output json`, checks the exit code, and returns the document.
-    pub fn json(&self, code: i32, words: &[&str]) -> Value {
+    pub(crate) fn json(&self, code: i32, words: &[&str]) -> Value {
         let mut all = words.to_vec();
         all.extend(["--output", "json"]);
         let ran = self.run(&all);
@@ -125,13 +125,13 @@ impl Scratch {
     }
 
     /// Deploys `version` all at once and returns the function's row.
-    pub fn deploy(&self, version: &str) -> Value {
+    pub(crate) fn deploy(&self, version: &str) -> Value {
         let document = self.json(0, &["deploy", "--set", &format!("vars.version={version}")]);
         document["functions"][0].clone()
     }
 
     /// The lines of the local cloud's journal: every write it accepted.
-    pub fn writes(&self) -> Vec<Value> {
+    pub(crate) fn writes(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.path().join(".longshore/local/functions/journal.jsonl")).unwrap_or_default();
         text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
     }
@@ -147,18 +147,18 @@ impl Drop for Scratch {
 }
 
 /// What came of running the binary.
-pub struct Ran {
+pub(crate) struct Ran {
     /// Its exit code; -1 where a signal ended it.
-    pub code: i32,
+    pub(crate) code: i32,
     /// What it wrote to stdout.
-    pub stdout: String,
+    pub(crate) stdout: String,
     /// What it wrote to stderr.
-    pub stderr: String,
+    pub(crate) stderr: String,
 }
 
 impl Ran {
     /// Runs a command to its end, which must come within two minutes.
-    pub fn of(command: &mut Command) -> Self {
+    pub(crate) fn of(command: &mut Command) -> Self {
         let Output { status, stdout, stderr } = command.output().expect("the binary runs");
         Self {
             code: status.code().unwrap_or(-1),
@@ -168,7 +168,7 @@ impl Ran {
     }
 
     /// The one JSON document on stdout.
-    pub fn document(&self) -> Value {
+    pub(crate) fn document(&self) -> Value {
         serde_json::from_str(&self.stdout)
             .unwrap_or_else(|error| panic!("stdout is no JSON document: {error}\n{}\n{}", self.stdout, self.stderr))
     }
@@ -176,24 +176,24 @@ impl Ran {
 
 /// An answer to [`http`].
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The status.
-    pub status: u16,
+    pub(crate) status: u16,
     /// The headers' lines, in lower case.
-    pub headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<(String, String)>,
     /// The body.
-    pub body: String,
+    pub(crate) body: String,
 }
 
 impl Answer {
     /// A header's value.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
 
 /// One HTTP request over a connection of its own, as a client that knows nothing of us would make it.
-pub fn http(method: &str, url: &str, body: &str) -> std::io::Result<Answer> {
+pub(crate) fn http(method: &str, url: &str, body: &str) -> std::io::Result<Answer> {
     let rest = url.strip_prefix("http://").expect("an http URL");
     let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
     let mut stream = TcpStream::connect(host)?;
@@ -216,7 +216,7 @@ pub fn http(method: &str, url: &str, body: &str) -> std::io::Result<Answer> {
 }
 
 /// Waits until `done` answers something, looking every few milliseconds, at most half a minute.
-pub fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
         if let Some(value) = done() {
@@ -228,7 +228,7 @@ pub fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
 }
 
 /// Whether `program` is there. In CI a missing one is a failure: the suite would otherwise pass without its peer.
-pub fn have(program: impl AsRef<OsStr>) -> bool {
+pub(crate) fn have(program: impl AsRef<OsStr>) -> bool {
     let name = program.as_ref().to_string_lossy().into_owned();
     let found = std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(&name).is_file()));
     assert!(found || std::env::var_os("CI").is_none(), "CI is set and {name} is not installed");
@@ -239,19 +239,19 @@ pub fn have(program: impl AsRef<OsStr>) -> bool {
 }
 
 /// A verb that is running.
-pub struct Running {
+pub(crate) struct Running {
     child: std::process::Child,
 }
 
 impl Running {
     /// Sends SIGINT, as Ctrl-C does.
-    pub fn interrupt(&self) {
+    pub(crate) fn interrupt(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it is running");
     }
 
     /// Waits for its end and returns its document.
-    pub fn finish(self) -> Value {
+    pub(crate) fn finish(self) -> Value {
         let output = self.child.wait_with_output().expect("it ends");
         let text = String::from_utf8(output.stdout).expect("UTF-8");
         serde_json::from_str(&text)
@@ -261,21 +261,21 @@ impl Running {
 
 impl Scratch {
     /// Starts the binary with `--output json`.
-    pub fn start(&self, words: &[&str]) -> Running {
+    pub(crate) fn start(&self, words: &[&str]) -> Running {
         let mut command = self.command(words);
         command.args(["--output", "json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
         Running { child: command.spawn().expect("the binary starts") }
     }
 
     /// Starts a canary deploy of `version` that soaks for ten minutes, and returns when a quarter of the traffic is there.
-    pub fn start_canary(&self, version: &str) -> Running {
+    pub(crate) fn start_canary(&self, version: &str) -> Running {
         let running = self.start(&["deploy", "--env", "canary", "--set", &format!("vars.version={version}")]);
         self.until_split();
         running
     }
 
     /// Waits until a run soaks: its share is live and the ledger knows.
-    pub fn until_split(&self) {
+    pub(crate) fn until_split(&self) {
         until("a split alias", || {
             let document = self.json(0, &["status"]);
             (document["functions"][0]["routing"]["share"] == 0.25 && self.last_event() == "settled").then_some(())
@@ -283,14 +283,14 @@ impl Scratch {
     }
 
     /// A canary deploy of `version` that is interrupted while it soaks; its document.
-    pub fn hold_canary(&self, version: &str) -> Value {
+    pub(crate) fn hold_canary(&self, version: &str) -> Value {
         let running = self.start_canary(version);
         running.interrupt();
         running.finish()
     }
 
     /// Runs a verb that soaks, interrupts it there, and returns its document.
-    pub fn interrupted(&self, words: &[&str]) -> Value {
+    pub(crate) fn interrupted(&self, words: &[&str]) -> Value {
         let entries = self.ledger().len();
         let running = self.start(words);
         until("the run to be taken", || (self.ledger().len() > entries).then_some(()));
@@ -299,7 +299,7 @@ impl Scratch {
     }
 
     /// Every file of the ledger with its text, in order.
-    pub fn ledger(&self) -> Vec<(PathBuf, String)> {
+    pub(crate) fn ledger(&self) -> Vec<(PathBuf, String)> {
         let mut found = Vec::new();
         let mut folders = vec![self.path().join(".longshore/ledger")];
         while let Some(folder) = folders.pop() {
@@ -317,14 +317,14 @@ impl Scratch {
     }
 
     /// The newest entry's event.
-    pub fn last_event(&self) -> String {
+    pub(crate) fn last_event(&self) -> String {
         let text = self.ledger().last().map(|(_, text)| text.clone()).unwrap_or_default();
         let entry: Value = serde_json::from_str(&text).unwrap_or_default();
         entry["event"].as_str().unwrap_or_default().to_owned()
     }
 
     /// Copies the image `digest` of the local registry's repository `hello` into an OCI layout, over plain HTTP.
-    pub fn layout_of(&self, digest: &str, folder: &str) {
+    pub(crate) fn layout_of(&self, digest: &str, folder: &str) {
         let registry = self.json(0, &["local", "status"])["endpoints"]["registry"].as_str().expect("it runs").to_owned();
         let blobs = self.path().join(folder).join("blobs/sha256");
         std::fs::create_dir_all(&blobs).expect("a folder");
