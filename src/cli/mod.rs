@@ -2,6 +2,7 @@
 //! nothing.
 
 pub mod args;
+mod clouds;
 mod exit;
 mod faults;
 mod hints;

@@ -10,6 +10,7 @@ use crate::report::{Body, CallCounts, Fault, FunctionRow, ImageFacts, Outcome, R
 use crate::scan::Verdict;
 
 use super::Answer;
+use longshore_contract::RunId;
 
 /// The row of one alias, from what was learned on the way and what came of it.
 pub(super) fn function(
@@ -62,8 +63,10 @@ pub(super) fn row(
     }
 }
 
-/// What a verb on functions came to, out of its rows.
-pub(super) fn answer(run: Option<String>, functions: Vec<FunctionRow>, none: Outcome) -> Answer {
+/// What a verb on functions came to, out of its rows and the run that wrote each.
+pub(super) fn answer(rows: Vec<(Option<RunId>, FunctionRow)>, none: Outcome) -> Answer {
+    let run = rows.iter().find_map(|(run, _)| *run).map(|run| run.to_string());
+    let functions: Vec<FunctionRow> = rows.into_iter().map(|(_, row)| row).collect();
     let outcome = Outcome::of_rows(functions.iter().map(|row| row.outcome), none);
     let errors = functions.iter().filter_map(|row| {
         let fault = row.error.clone()?;

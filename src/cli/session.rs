@@ -6,18 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use longshore_contract::{AliasRef, Calls, Provider, Registration, RunId, Settings};
+use longshore_contract::{AliasRef, RunId, Settings};
 use longshore_wire::{Client, Limits};
 use tokio_util::sync::CancellationToken;
 
 use super::args::{ManifestArgs, OutputArgs, SubjectArgs};
 use super::subject::SubjectWord;
+use super::clouds::{Clouds, Wake, connect, unit_name};
 use super::{Answer, faults, home, progress};
 use crate::ledger::{Audit, Ledger};
 use crate::manifest::{self, Deployment, KnownProvider, ProcessFacts, Unit};
 use crate::pipeline::rehearsal::ImpatientClock;
 use crate::pipeline::{Context, Subject};
-use crate::progress::{Event, Observer, UnitName};
+use crate::progress::{Observer, UnitName};
 use crate::providers;
 use crate::push::{Recorder, Registries, Sender};
 use crate::report::Outcome;
@@ -33,15 +34,6 @@ pub(super) enum Mode {
     Real,
     /// It is recorded, and nothing changes.
     Rehearsal,
-}
-
-/// What to do with a cloud that is embedded in this program and does not run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wake {
-    /// It is started, and made where there was none.
-    Make,
-    /// It is started where there is one; there being none is an empty cloud.
-    Existing,
 }
 
 /// One run of a verb.
@@ -95,14 +87,14 @@ impl Session {
         let mut clouds = Clouds::default();
         let mut subjects = Vec::new();
         for unit in units {
-            let provider = clouds.connect(&unit, Wake::Existing, &*self.observer).await;
-            let provider = provider.map_err(|error| Answer::of_cloud(&error, Some(&unit.label())))?;
+            let connected = clouds.connect(&unit, Wake::Existing, &*self.observer).await;
+            let connected = connected.map_err(|error| Answer::of_cloud(&error, Some(&unit.label())))?;
             let alias = match &word {
                 Some(SubjectWord::Listed { alias: Some(alias), .. }) => alias.clone(),
                 _ => unit.alias.clone(),
             };
             let at = AliasRef { function: unit.name.clone(), alias };
-            subjects.push((subject(&unit, &provider, at, &ledger), Some(unit)));
+            subjects.push((connected.subject(unit_name(&unit), at, &ledger), Some(unit)));
         }
         Ok(subjects)
     }
@@ -124,13 +116,12 @@ impl Session {
         };
         let unit = UnitName { function: at.function.to_string(), target: region.to_owned() };
         let connected = connect(registration, &settings, Wake::Existing, &*self.observer, &unit).await;
-        let provider = connected.map_err(|error| Answer::of_cloud(&error, None))?;
+        let connected = connected.map_err(|error| Answer::of_cloud(&error, None))?;
         let ledger = match ledger {
             Some(url) => home::open(url, &directory).map_err(invalid)?,
             None => home::none(),
         };
-        let calls = Calls::default();
-        Ok(Subject { unit, provider: provider.metered(calls.clone()), calls, at, ledger })
+        Ok(connected.subject(unit, at, &ledger))
     }
 }
 
@@ -155,23 +146,6 @@ pub(super) fn ledger_of(deployment: &Deployment, stated: Option<&str>) -> Result
     home::open(stated.unwrap_or(&deployment.ledger), &deployment.directory).map_err(invalid)
 }
 
-/// A unit as something to work on.
-pub(super) fn subject(
-    unit: &Unit,
-    provider: &Arc<dyn Provider>,
-    at: AliasRef,
-    ledger: &Arc<dyn Ledger>,
-) -> Subject {
-    let calls = Calls::default();
-    Subject {
-        unit: UnitName { function: unit.function.clone(), target: unit.target.clone() },
-        provider: provider.metered(calls.clone()),
-        calls,
-        at,
-        ledger: ledger.clone(),
-    }
-}
-
 /// The units that `word` names; all of them where it names none.
 fn chosen(deployment: &Deployment, word: Option<&SubjectWord>) -> Result<Vec<Unit>, Answer> {
     let Some(SubjectWord::Listed { function, target, .. }) = word else {
@@ -187,57 +161,6 @@ fn chosen(deployment: &Deployment, word: Option<&SubjectWord>) -> Result<Vec<Uni
         return Err(invalid(format!("the manifest has no {named}; there is {}", there.join(", "))));
     }
     Ok(units)
-}
-
-/// The clouds of one run, each connected once.
-#[derive(Default)]
-pub(super) struct Clouds(BTreeMap<String, Arc<dyn Provider>>);
-
-impl Clouds {
-    /// The provider of the unit's target, which is not asked anything.
-    pub(super) fn unasked(unit: &Unit) -> longshore_contract::Result<Arc<dyn Provider>> {
-        let registration =
-            providers::find(&unit.provider).expect("the manifest's reader knows the same providers");
-        (registration.connect)(&unit.settings)
-    }
-
-    /// The provider of the unit's target. Settings are the target's, so that its name is enough to know it by.
-    pub(super) async fn connect(
-        &mut self,
-        unit: &Unit,
-        wake: Wake,
-        observer: &dyn Observer,
-    ) -> longshore_contract::Result<Arc<dyn Provider>> {
-        if let Some(provider) = self.0.get(&unit.target) {
-            return Ok(provider.clone());
-        }
-        let registration =
-            providers::find(&unit.provider).expect("the manifest's reader knows the same providers");
-        let name = UnitName { function: unit.function.clone(), target: unit.target.clone() };
-        let provider = connect(registration, &unit.settings, wake, observer, &name).await?;
-        self.0.insert(unit.target.clone(), provider.clone());
-        Ok(provider)
-    }
-}
-
-async fn connect(
-    registration: &Registration,
-    settings: &Settings,
-    wake: Wake,
-    observer: &dyn Observer,
-    unit: &UnitName,
-) -> longshore_contract::Result<Arc<dyn Provider>> {
-    if let Some(embedded) = registration.embedded {
-        let started = match wake {
-            Wake::Make => embedded.up(settings).await.map(Some)?,
-            Wake::Existing => embedded.wake(settings).await?,
-        };
-        if let Some(status) = started.filter(|status| status.started == longshore_contract::Started::Now) {
-            let functions = format!("http://{}", status.functions);
-            observer.event(unit, &Event::CloudStarted { functions });
-        }
-    }
-    (registration.connect)(settings)
 }
 
 fn unknown_provider(name: &str) -> Answer {

@@ -27,6 +27,15 @@ use crate::shift::{Around, Clock};
 
 pub use failure::Failure;
 
+/// Whether a target's cloud exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cloud {
+    /// It does.
+    There,
+    /// It is embedded in this program and was never started: a rehearsal finds nothing in it, and starts nothing.
+    NotMade,
+}
+
 /// One alias and everything that is needed to work on it.
 #[derive(Clone)]
 pub struct Subject {
@@ -34,6 +43,8 @@ pub struct Subject {
     pub unit: UnitName,
     /// Its cloud, counting into `calls`.
     pub provider: Arc<dyn Provider>,
+    /// Whether that cloud exists.
+    pub cloud: Cloud,
     /// The requests made for it.
     pub calls: Calls,
     /// The alias.

@@ -5,7 +5,7 @@ use longshore_contract::{Alias, Config, FunctionSpec, Published, Qualifier, Refe
 use sha2::{Digest as _, Sha256};
 
 use super::deploy::Wish;
-use super::{Arrival, Context, Failure, Landing, Subject};
+use super::{Arrival, Cloud, Context, Failure, Landing, Subject};
 use crate::image::{Image, Verify};
 use crate::ledger::{Because, ConfigFacts, Ending, Event, Journal, Plan, Recalled, ScanWord};
 use crate::manifest::Smoke;
@@ -144,6 +144,11 @@ async fn send(
     };
     let registry = subject.provider.registry();
     let repository = registry.repository(&wish.repository)?;
+    if subject.cloud == Cloud::NotMade {
+        let reference = Reference { repository, tag: wish.tag.clone(), digest: Some(image.digest) };
+        journal.append(context.clock.now(), Event::Pushed { reference: reference.clone() }).await?;
+        return Ok(reference);
+    }
     registry.ensure_repository(&repository).await?;
     let login = registry.login(&repository).await?;
     let reference = Reference { repository, tag: wish.tag.clone(), digest: None };

@@ -194,7 +194,7 @@ fn init_writes_a_manifest_that_is_read_and_never_writes_over_one() {
 fn the_schema_is_json_and_knows_the_manifests_keys() {
     let ran = Scratch::empty().run(&["schema"]);
     let schema: Value = serde_json::from_str(&ran.stdout).unwrap();
-    assert!(schema["properties"]["functions"].is_object() && ran.code == 0);
+    assert!(schema["$defs"]["manifest"]["properties"]["functions"].is_object() && ran.code == 0);
 }
 
 #[test]

@@ -49,7 +49,7 @@ async fn each(
     // Of many, those that have no open run are passed over; unless none has one.
     let idle = |result: &Result<Arrival, Failure>| matches!(result, Err(Failure::NothingOpen { .. }));
     let all_idle = done.iter().all(|(_, _, result)| idle(result));
-    let rows: Vec<_> = done
+    let rows = done
         .into_iter()
         .filter(|(_, _, result)| named || all_idle || !idle(result))
         .map(|(subject, landing, result)| {
@@ -57,6 +57,5 @@ async fn each(
             (run, rows::function(&subject, landing, result, asked))
         })
         .collect();
-    let run = rows.iter().find_map(|(run, _)| *run).map(|run| run.to_string());
-    Ok(rows::answer(run, rows.into_iter().map(|(_, row)| row).collect(), Outcome::Done))
+    Ok(rows::answer(rows, Outcome::Done))
 }

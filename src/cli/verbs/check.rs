@@ -1,7 +1,10 @@
 //! `check`: all that would make a deploy fail, and nothing is written.
 
+use longshore_contract::AliasRef;
+
 use super::super::args::{CheckArgs, OutputArgs};
-use super::super::session::{Clouds, Mode, Session, Wake, ledger_of, side_by_side, subject};
+use super::super::clouds::{Clouds, Wake, unit_name};
+use super::super::session::{Mode, Session, ledger_of, side_by_side};
 use super::super::{Answer, exit, faults, hints};
 use super::deploy::wish;
 use crate::manifest::Unit;
@@ -19,13 +22,14 @@ pub(super) async fn check(args: &CheckArgs, output: &OutputArgs) -> Result<Answe
     let mut clouds = Clouds::default();
     let mut work: Vec<(Subject, Unit)> = Vec::new();
     for unit in deployment.units {
-        let provider = match depth {
-            Depth::Cloud => clouds.connect(&unit, Wake::Existing, &*session.observer).await,
-            Depth::Offline => Clouds::unasked(&unit),
+        let wake = match depth {
+            Depth::Cloud => Wake::Existing,
+            Depth::Offline => Wake::Never,
         };
-        let provider = provider.map_err(|error| Answer::of_cloud(&error, Some(&unit.label())))?;
-        let at = longshore_contract::AliasRef { function: unit.name.clone(), alias: unit.alias.clone() };
-        work.push((subject(&unit, &provider, at, &ledger), unit));
+        let connected = clouds.connect(&unit, wake, &*session.observer).await;
+        let connected = connected.map_err(|error| Answer::of_cloud(&error, Some(&unit.label())))?;
+        let at = AliasRef { function: unit.name.clone(), alias: unit.alias.clone() };
+        work.push((connected.subject(unit_name(&unit), at, &ledger), unit));
     }
     let directory = &deployment.directory;
     let checks = side_by_side(work, async |(subject, unit): (Subject, Unit)| {

@@ -7,15 +7,16 @@ use longshore_contract::AliasRef;
 
 use super::super::args::{DeployArgs, ManifestArgs, OutputArgs, PlanArgs};
 use super::super::exit::Asked;
-use super::super::session::{Clouds, Mode, PATIENCE, Session, Wake, ledger_of, side_by_side, subject};
+use super::super::clouds::{Clouds, Wake, unit_name};
+use super::super::session::{Mode, PATIENCE, Session, ledger_of, side_by_side};
 use super::super::{Answer, rows};
 use crate::manifest::{self, Unit};
 use crate::pipeline::act::{Act, act};
 use crate::pipeline::deploy::{Needs, Wish, deploy as run};
 use crate::pipeline::resume::resume;
 use crate::pipeline::{Failure, Landing, Subject, rehearsal};
-use crate::progress::{Event, UnitName};
-use crate::report::{FunctionRow, Outcome};
+use crate::progress::Event;
+use crate::report::Outcome;
 use crate::shift::Strategy;
 
 /// What is done about a run that is open already.
@@ -80,10 +81,10 @@ async fn go(
             Mode::Real => Wake::Make,
             Mode::Rehearsal => Wake::Existing,
         };
-        let provider = clouds.connect(&unit, wake, &*session.observer).await;
-        let provider = provider.map_err(|error| Answer::of_cloud(&error, Some(&unit.label())))?;
+        let connected = clouds.connect(&unit, wake, &*session.observer).await;
+        let connected = connected.map_err(|error| Answer::of_cloud(&error, Some(&unit.label())))?;
         let at = AliasRef { function: unit.name.clone(), alias: unit.alias.clone() };
-        let subject = subject(&unit, &provider, at, &ledger);
+        let subject = connected.subject(unit_name(&unit), at, &ledger);
         let subject = if mode == Mode::Rehearsal { rehearsal::subject(&subject) } else { subject };
         work.push((subject, unit, built));
     }
@@ -102,10 +103,11 @@ async fn go(
             Mode::Real => result,
             Mode::Rehearsal => result.map(rehearsal::planned),
         };
-        rows::function(&subject, landing, result, Asked::Forward)
+        let run = landing.run;
+        (run, rows::function(&subject, landing, result, Asked::Forward))
     })
     .await;
-    Ok(rows::answer(run_of(&session, &rows), rows, Outcome::Unchanged))
+    Ok(rows::answer(rows, Outcome::Unchanged))
 }
 
 /// Deals with a run that is open, as was asked, and deploys.
@@ -170,12 +172,6 @@ fn strategy(strategy: &manifest::Strategy) -> Strategy {
     }
 }
 
-/// The run of the rows: this one, or the one that was gone on with where that is the only one.
-fn run_of(session: &Session, rows: &[FunctionRow]) -> Option<String> {
-    let written = rows.iter().any(|row| row.outcome != Outcome::Unchanged);
-    written.then(|| session.context.run.to_string())
-}
-
 /// The `build:` hooks of one run: the same command is run once.
 #[derive(Default)]
 struct Builds(BTreeMap<String, Result<(), String>>);
@@ -184,8 +180,7 @@ impl Builds {
     async fn run(&mut self, unit: &Unit, directory: &Path, session: &Session) -> Result<(), Failure> {
         let Some(command) = &unit.build else { return Ok(()) };
         if !self.0.contains_key(command) {
-            let name = UnitName { function: unit.function.clone(), target: unit.target.clone() };
-            session.observer.event(&name, &Event::Build { command: command.clone() });
+            session.observer.event(&unit_name(unit), &Event::Build { command: command.clone() });
             let result = tokio::select! {
                 result = shell(command, directory) => result,
                 () = session.context.interrupt.cancelled() => return Err(Failure::Interrupted),

@@ -21,6 +21,5 @@ pub(super) async fn rollback(args: &RollbackArgs, output: &OutputArgs) -> Result
         (run, rows::function(&subject, landing, result, Asked::Back))
     })
     .await;
-    let run = rows.iter().find_map(|(run, _)| *run).map(|run| run.to_string());
-    Ok(rows::answer(run, rows.into_iter().map(|(_, row)| row).collect(), Outcome::ReturnedAsAsked))
+    Ok(rows::answer(rows, Outcome::ReturnedAsAsked))
 }

@@ -29,6 +29,5 @@ pub(super) async fn status(args: &SubjectArgs, output: &OutputArgs) -> Result<An
         (run, row)
     })
     .await;
-    let run = rows.iter().find_map(|(run, _)| *run).map(|run| run.to_string());
-    Ok(rows::answer(run, rows.into_iter().map(|(_, row)| row).collect(), Outcome::Done))
+    Ok(rows::answer(rows, Outcome::Done))
 }
