@@ -62,12 +62,13 @@ pub(super) fn of_mistake(mistake: &Mistake) -> Fault {
     let expected = mistake.expected.as_ref().map(|expected| format!("expected {expected}"));
     Fault {
         kind: "manifest".to_owned(),
-        message: mistake.message.clone(),
+        message: if mistake.at.line > 0 { mistake.message.clone() } else { format!("{}: {}", mistake.at, mistake.message) },
         hint: match (expected, &mistake.hint) {
             (Some(expected), Some(hint)) => Some(format!("{expected}; {hint}")),
             (expected, hint) => expected.or_else(|| hint.clone()),
         },
-        at: Some(At {
+        // Line 0 means the file as a whole: that is no place.
+        at: (mistake.at.line > 0).then(|| At {
             file: mistake.at.file.clone(),
             line: number(mistake.at.line),
             column: number(mistake.at.column),

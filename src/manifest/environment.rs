@@ -24,16 +24,16 @@ impl Written for Environment {
             name,
             doc: doc.to_owned(),
             presence: OWN,
-            shape,
+            shape: laid_over(shape),
             examples: vec![example],
         };
         let vars = Names::<VariableKey, Later<Secret>>::shape(known);
         let targets = Names::<TargetKey, Later<Target>>::shape(known);
         let functions = Names::<FunctionKey, Later<FunctionEntry>>::shape(known);
-        laid_over(Shape::Table(Table {
+        Shape::Table(Table {
             name: "environment".to_owned(),
             doc: "What an environment lays over the manifest.".to_owned(),
-            laid: Laid::Alone,
+            laid: Laid::Over,
             keys: vec![
                 key("name", "Replaces the manifest's name.", Word::shape(known), "shop-staging"),
                 key("vars", "Merges into `vars`.", vars, "{ tag: v1.2 }"),
@@ -46,7 +46,7 @@ impl Written for Environment {
                     "{ checkout: { shift: { soak: 15m } } }",
                 ),
             ],
-        }))
+        })
     }
 
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {

@@ -155,14 +155,14 @@ impl<'a> Expander<'a> {
             let part = match piece {
                 Piece::Literal(text) => Some(Expanded { text, from: None }),
                 Piece::Malformed(malformed) => {
-                    malformed_at(&malformed, sources.slot(at, nth), drafts);
+                    malformed_at(&malformed, (at, nth), sources, drafts);
                     nth += 1;
                     None
                 }
                 Piece::Slot(slot) => {
-                    let place = sources.slot(at, nth);
+                    let looked_up = self.look_up(&slot, (at, nth), sources, drafts);
                     nth += 1;
-                    self.look_up(&slot, place, sources, drafts)
+                    looked_up
                 }
             };
             whole = match (whole, part) {
@@ -193,10 +193,12 @@ impl<'a> Expander<'a> {
     fn look_up(
         &mut self,
         slot: &Slot,
-        place: Span,
+        slot_at: (Span, usize),
         sources: &Sources,
         drafts: &mut Drafts,
     ) -> Option<Expanded> {
+        // Only a mistake needs the place, and only one that will be told.
+        let place = |drafts: &Drafts| place_of(slot_at, sources, drafts);
         let found = |text: String, from: Origin| Some(Expanded { text, from: Some(from) });
         match slot {
             Slot::Run => found(self.run.to_string(), Origin::LookedUp),
@@ -204,7 +206,10 @@ impl<'a> Expander<'a> {
                 let value = self.facts.variable(name).map(std::ffi::OsString::into_string);
                 match (value, default) {
                     (Some(Err(_)), _) => {
-                        drafts.add(place, format!("the environment variable {} is not UTF-8", quote(name)));
+                        drafts.add(
+                            place(drafts),
+                            format!("the environment variable {} is not UTF-8", quote(name)),
+                        );
                         None
                     }
                     // As in the shell, an empty variable takes the default as well.
@@ -213,7 +218,10 @@ impl<'a> Expander<'a> {
                     (Some(Ok(value)), None) => found(value, Origin::Environment),
                     (None, None) => {
                         drafts
-                            .add(place, format!("the environment variable {} is not set", quote(name)))
+                            .add(
+                                place(drafts),
+                                format!("the environment variable {} is not set", quote(name)),
+                            )
                             .hint(format!("set it, or state a default: ${{env.{name}:-…}}"));
                         None
                     }
@@ -227,7 +235,7 @@ impl<'a> Expander<'a> {
                         found(value, Origin::LookedUp)
                     }
                     Err(why) => {
-                        drafts.add(place, format!("git does not know this: {why}"));
+                        drafts.add(place(drafts), format!("git does not know this: {why}"));
                         None
                     }
                 }
@@ -237,7 +245,7 @@ impl<'a> Expander<'a> {
                     return value.clone().map(as_looked_up);
                 }
                 let Some((scalar, at)) = self.variables.get(name).cloned() else {
-                    unknown_variable(name, self.variables.keys().map(String::as_str), place, drafts);
+                    unknown_variable(name, self.variables.keys().map(String::as_str), place(drafts), drafts);
                     return None;
                 };
                 let value = self.pieces(&scalar.text, at, sources, drafts);
@@ -267,12 +275,21 @@ pub(crate) fn check(text: &str, at: Span, sources: &Sources, drafts: &mut Drafts
     let slots = parse(text).into_iter().filter(|piece| !matches!(piece, Piece::Literal(_)));
     for (nth, piece) in slots.enumerate() {
         if let Piece::Malformed(malformed) = piece {
-            malformed_at(&malformed, sources.slot(at, nth), drafts);
+            malformed_at(&malformed, (at, nth), sources, drafts);
         }
     }
 }
 
-fn malformed_at(malformed: &Malformed, place: Span, drafts: &mut Drafts) {
+/// The place of a slot, as long as somebody will be told.
+fn place_of((at, nth): (Span, usize), sources: &Sources, drafts: &Drafts) -> Span {
+    if drafts.is_full() { at } else { sources.slot(at, nth) }
+}
+
+fn malformed_at(malformed: &Malformed, slot_at: (Span, usize), sources: &Sources, drafts: &mut Drafts) {
+    if drafts.is_full() {
+        return drafts.count_untold();
+    }
+    let place = place_of(slot_at, sources, drafts);
     match malformed {
         Malformed::Open => {
             drafts.add(place, "this `${` has no `}`").hint("write $${ where ${ is meant as text");

@@ -63,9 +63,7 @@ fn of_table(table: &Table, definitions: &mut Map<String, Value>) -> Value {
     let required: Vec<&str> = table
         .keys
         .iter()
-        .filter(|key| {
-            key.presence == Presence::Required && (table.laid == Laid::Alone || key.name == "target")
-        })
+        .filter(|key| key.presence == Presence::Required && !may_be_elsewhere(table, key))
         .map(|key| key.name)
         .collect();
     let mut schema = json!({
@@ -78,6 +76,14 @@ fn of_table(table: &Table, definitions: &mut Map<String, Value>) -> Value {
         schema["required"] = json!(required);
     }
     schema
+}
+
+/// Whether a required key may be missing here because another part of the manifest brings it.
+fn may_be_elsewhere(table: &Table, key: &Key) -> bool {
+    match table.laid {
+        Laid::Alone => table.name == "function",
+        Laid::Over => key.name != "target",
+    }
 }
 
 fn of_key(key: &Key, laid: Laid, definitions: &mut Map<String, Value>) -> Value {

@@ -111,18 +111,32 @@ pub(crate) struct Excerpt {
 }
 
 impl Excerpt {
-    /// The part of `line` around the `length` characters at `column` (from 1).
-    pub(crate) fn new(line: String, column: usize, length: usize) -> Self {
-        let characters: Vec<char> = line.chars().map(visible).collect();
-        let column = column.clamp(1, characters.len() + 1);
-        let from = if characters.len() > WIDEST { (column - 1).saturating_sub(WIDEST / 2) } else { 0 };
-        let to = characters.len().min(from + WIDEST);
-        let mut line = String::new();
-        line.push_str(if from > 0 { "…" } else { "" });
-        line.extend(&characters[from..to]);
-        line.push_str(if to < characters.len() { "…" } else { "" });
-        let column = column - from + usize::from(from > 0);
-        Self { line: line.trim_end().to_owned(), column, length: length.min(to - from).max(1) }
+    /// The part of a line around `length` characters of it: `before` is what stands before them, backwards, `after` are
+    /// they and what stands behind. No more of the line is looked at than is shown.
+    pub(crate) fn around(
+        before: impl Iterator<Item = char>,
+        after: impl Iterator<Item = char>,
+        length: usize,
+    ) -> Self {
+        let mut before: Vec<char> = before.map(visible).take(WIDEST + 1).collect();
+        let mut after: Vec<char> = after.map(visible).take(WIDEST + 1).collect();
+        let whole = [before.len(), after.len()];
+        if before.len() + after.len() > WIDEST {
+            let least_after = after.len().min(WIDEST / 2);
+            before.truncate(WIDEST - least_after);
+            after.truncate(WIDEST - before.len());
+        }
+        let cut = [before.len() < whole[0], after.len() < whole[1]];
+        Self::assembled(before, after, length, cut)
+    }
+
+    fn assembled(before: Vec<char>, after: Vec<char>, length: usize, cut: [bool; 2]) -> Self {
+        let mark = |cut: bool| if cut { "…" } else { "" };
+        let column = before.len() + usize::from(cut[0]) + 1;
+        let length = length.min(after.len()).max(1);
+        let text: String = before.into_iter().rev().chain(after).collect();
+        let line = format!("{}{text}{}", mark(cut[0]), mark(cut[1]));
+        Self { line: line.trim_end().to_owned(), column, length }
     }
 }
 
@@ -221,6 +235,11 @@ impl Drafts {
         self.drafts.len() >= 2 * MOST_TOLD
     }
 
+    /// Counts a mistake that would not be told anyway.
+    pub(crate) fn count_untold(&mut self) {
+        self.untold += 1;
+    }
+
     /// The mistakes with their places spelled out, sorted.
     pub(crate) fn finish(mut self, sources: &Sources) -> Mistakes {
         self.drafts.sort_by_key(|draft| draft.at);
@@ -287,11 +306,14 @@ mod tests {
 
     #[test]
     fn a_long_line_is_cut_around_its_mistake() {
-        let line = format!("{}bad{}", "x".repeat(500), "y".repeat(500));
-        let excerpt = Excerpt::new(line, 501, 3);
-        assert_eq!(excerpt.line.chars().count(), WIDEST + 2);
-        let caret: String = excerpt.line.chars().skip(excerpt.column - 1).take(excerpt.length).collect();
-        assert_eq!(caret, "bad");
+        for (before, after, marks) in [(500, 500, 2), (500, 0, 1), (0, 500, 1), (10, 10, 0)] {
+            let line = format!("bad{}", "y".repeat(after));
+            let excerpt = Excerpt::around("x".repeat(before).chars(), line.chars(), 3);
+            assert_eq!(excerpt.line.matches('…').count(), marks, "{before} {after}: {}", excerpt.line);
+            assert!(excerpt.line.chars().count() <= WIDEST + marks);
+            let caret: String = excerpt.line.chars().skip(excerpt.column - 1).take(excerpt.length).collect();
+            assert_eq!(caret, "bad");
+        }
     }
 
     #[test]

@@ -12,6 +12,8 @@ mod environment;
 mod expand;
 mod facts;
 mod forms;
+mod function;
+mod gate;
 mod image;
 mod json_schema;
 mod known;
@@ -29,7 +31,7 @@ mod smoke;
 mod source;
 mod target;
 mod template;
-#[cfg(test)]
+#[cfg(all(test, feature = "local"))]
 mod tests;
 mod tree;
 mod value;
@@ -37,11 +39,12 @@ mod yaml;
 
 pub use deployment::{Deployment, Unit};
 pub use facts::{Facts, GitFact, ProcessFacts};
+pub use gate::{ErrorLimits, GateSpec, LatencyLimit, OnSilence};
 pub use json_schema::json_schema;
 pub use known::KnownProvider;
 pub use mistake::{Mistake, Mistakes, Position};
 pub use read::{Request, read};
 pub use reference::reference;
 pub use scan::{FindingSeverity, OnAbsent, ScanPolicy, Waiver};
-pub use shift::{ErrorLimits, GateSpec, LatencyLimit, OnSilence, ShiftSpec, StepSpec, Strategy};
+pub use shift::{ShiftSpec, StepSpec, Strategy};
 pub use smoke::{Smoke, SmokeExpectation, SmokeRequest};

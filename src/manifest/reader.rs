@@ -92,11 +92,10 @@ impl<'a> Reader<'a> {
     }
 
     fn unknown_key(&mut self, entry: &Entry, keys: &[&str]) {
-        let full = self.drafts.is_full();
-        let remarks = self.drafts.add(entry.key_at, format!("unknown key {}", quote(&entry.key)));
-        if full {
-            return;
+        if self.drafts.is_full() {
+            return self.drafts.count_untold();
         }
+        let remarks = self.drafts.add(entry.key_at, format!("unknown key {}", quote(&entry.key)));
         match nearest(&entry.key, keys.iter().copied()) {
             Some(meant) => {
                 remarks.hint(format!("did you mean {}?", quote(meant)));

@@ -25,7 +25,7 @@ fn collect(shape: &Shape, path: &str, sections: &mut Vec<Section>) {
         Shape::Names { placeholder, of, .. } => collect(of, &join(path, placeholder), sections),
         Shape::Forms(forms) => forms.iter().for_each(|form| collect(form, path, sections)),
         // What is laid over a table has the same keys, and its section says so.
-        Shape::Table(table) if table.laid == Laid::Over => {}
+        Shape::Table(table) if table.laid == Laid::Over && table.name != "environment" => {}
         Shape::Table(table) if sections.iter().any(|section| section.table == table.name) => {}
         Shape::Table(table) => {
             sections.push(Section { table: table.name.clone(), text: section(table, path) });

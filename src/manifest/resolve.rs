@@ -1,26 +1,22 @@
 //! The tree that was read, to a deployment with every default made explicit.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use longshore_contract::{AliasName, Config, FunctionName, Settings};
+use longshore_contract::{AliasName, FunctionName, Settings};
 
 use super::collection::{Later, Names, TargetKey};
 use super::deployment::Unit;
-use super::forms::{FunctionEntry, ImageForm, TargetUse};
-use super::image::{maybe, texts, variables};
-use super::mistake::{Drafts, choices, did_you_mean, quote};
+use super::forms::{FunctionEntry, TargetUse};
+use super::function::{Around, On};
+use super::mistake::{choices, did_you_mean, quote};
 use super::overlay::lay_over;
 use super::reader::Reader;
-use super::schema::{ConfigTable, FunctionTable};
+use super::schema::FunctionTable;
 use super::shape::{At, Field, Written};
-use super::shift::{ShiftSpec, Strategy};
-use super::smoke::Smoke;
 use super::source::Span;
 use super::target::Target;
 use super::tree::{Kind, Node};
-use super::value::is_repository_path;
-use crate::image::ImageSource;
 
 /// What `--only` names.
 #[derive(Debug, Clone)]
@@ -212,17 +208,17 @@ impl Resolver<'_, '_> {
         let before = self.reader.drafts.count();
         let table =
             self.reader.inside(function.at, &function.value, |reader| FunctionTable::read(&node, reader))?;
-        let body = self.body(function, &node, table);
-        let (provider, settings) = settings?;
-        let body = body.filter(|_| self.reader.drafts.count() == before)?;
-        let unit = Unit {
+        let on = settings.map(|(provider, settings)| On {
             at: self.reader.sources.position(target.at),
-            function: function.value.clone(),
             target: target.value,
             provider: provider.to_owned(),
             settings,
-            ..body
-        };
+        });
+        let around =
+            Around { function, node: &node, manifest: self.name.as_deref(), directory: self.directory };
+        let unit = table.resolve(&around, on, &mut self.reader.drafts)?;
+        // What is wrong with the whole function may be noted beside a unit that could be made.
+        (self.reader.drafts.count() == before).then_some(())?;
         Some((unit, target.at))
     }
 
@@ -240,166 +236,5 @@ impl Resolver<'_, '_> {
         });
         targets.read.insert(name.to_owned(), read.clone());
         read
-    }
-
-    /// A unit without its target. Every key is looked at even when an earlier one is wrong.
-    fn body(&mut self, function: &At<String>, node: &Node, table: FunctionTable) -> Option<Unit> {
-        let owner = |key: &str| node.entry(key).map_or(function.at, |entry| entry.key_at);
-        let drafts = &mut self.reader.drafts;
-        let platform = maybe(table.platform, |platform| platform);
-        let image = match table.image {
-            Field::Stated(image) => {
-                let platform = platform.as_ref().and_then(Option::as_ref);
-                resolve_image(image.value, platform, self.directory, drafts)
-            }
-            _ => None,
-        };
-        let tag = refuse_latest(table.tag, table.allow_latest, drafts);
-        let name = function_name(table.name, self.name.as_deref(), function, drafts);
-        let repository = repository(
-            table.repository.value().map(|path| path.0),
-            node.get("repository").is_none(),
-            function,
-            drafts,
-        );
-        let config = match table.config {
-            Field::Absent => Some(Config::default()),
-            Field::Broken => None,
-            Field::Stated(config) => config.value.resolve(drafts),
-        };
-        let scan = match table.scan {
-            Field::Absent => Some(None),
-            Field::Broken => None,
-            Field::Stated(scan) => scan.value.resolve(drafts).map(Some),
-        };
-        let smoke: Option<Vec<Smoke>> = match table.smoke {
-            Field::Absent => Some(Vec::new()),
-            Field::Broken => None,
-            Field::Stated(list) => {
-                let read: Vec<_> =
-                    list.value.into_iter().map(|smoke| smoke.value.resolve(smoke.at, drafts)).collect();
-                read.into_iter().collect()
-            }
-        };
-        let shift = match table.shift {
-            Field::Absent => Some(ShiftSpec { strategy: Strategy::AllAtOnce, gate: None }),
-            Field::Broken => None,
-            Field::Stated(shift) => shift.value.resolve(owner("shift"), drafts),
-        };
-        let build = maybe(table.build, |build| build);
-        let (source, image) = image?;
-        Some(Unit {
-            at: super::mistake::Position::default(),
-            function: String::new(),
-            target: String::new(),
-            provider: String::new(),
-            settings: Settings::default(),
-            build: build?,
-            source,
-            image,
-            platform: platform?,
-            name: name?,
-            repository: repository?,
-            tag: tag?,
-            alias: table.alias.value()?,
-            config: config?,
-            scan: scan?,
-            smoke: smoke?,
-            shift: shift?,
-        })
-    }
-}
-
-fn resolve_image(
-    form: ImageForm,
-    platform: Option<&longshore_contract::Platform>,
-    directory: &Path,
-    drafts: &mut Drafts,
-) -> Option<(String, ImageSource)> {
-    match form {
-        ImageForm::Text(image) => Some((image.text.clone(), image.resolve(directory))),
-        ImageForm::Assemble(table, owner) => {
-            let assembly = table.resolve(owner, platform, directory, drafts)?;
-            Some(("assemble".to_owned(), ImageSource::Assemble(assembly)))
-        }
-    }
-}
-
-fn refuse_latest(
-    tag: Field<longshore_contract::Tag>,
-    allow_latest: Field<bool>,
-    drafts: &mut Drafts,
-) -> Option<Option<longshore_contract::Tag>> {
-    let allowed = allow_latest.value()?;
-    if let Some(stated) = tag.stated()
-        && stated.value.as_str() == "latest"
-        && !allowed
-    {
-        drafts
-            .add(stated.at, "the tag `latest` says nothing about the image")
-            .hint("use `\"${git.short}\"` or a version, or state `allow_latest: true`");
-        return None;
-    }
-    maybe(tag, |tag| tag)
-}
-
-fn function_name(
-    stated: Field<FunctionName>,
-    manifest: Option<&str>,
-    function: &At<String>,
-    drafts: &mut Drafts,
-) -> Option<FunctionName> {
-    if !stated.is_absent() {
-        return stated.value();
-    }
-    let name = format!("{}-{}", manifest?, function.value).parse();
-    if name.is_err() {
-        drafts
-            .add(function.at, "the function's name in the cloud would not be one")
-            .hint("state a shorter `name:`");
-    }
-    name.ok()
-}
-
-fn repository(
-    stated: Option<String>,
-    absent: bool,
-    function: &At<String>,
-    drafts: &mut Drafts,
-) -> Option<String> {
-    if !absent {
-        return stated;
-    }
-    if is_repository_path(&function.value) {
-        return Some(function.value.clone());
-    }
-    drafts
-        .add(function.at, format!("{} cannot name its repository", quote(&function.value)))
-        .hint("state `repository:` in lower case");
-    None
-}
-
-impl ConfigTable {
-    fn resolve(self, drafts: &mut Drafts) -> Option<Config> {
-        if let Some(command) = self.command.stated().filter(|command| command.value.is_empty()) {
-            drafts
-                .add(command.owner, "`command` starts nothing")
-                .hint("name a program, or leave the key out");
-            return None;
-        }
-        let raw = maybe(self.raw, |raw| {
-            let fields = raw.entries.into_iter().map(|(name, value)| (name.value, value.value.0));
-            fields.collect::<BTreeMap<_, _>>()
-        })?;
-        Some(Config {
-            role: maybe(self.role, |role| role)?,
-            memory: maybe(self.memory, |memory| memory.0)?,
-            timeout: maybe(self.timeout, |timeout| timeout)?,
-            port: maybe(self.port, |port| u16::try_from(port.0).ok())?.flatten(),
-            handler: maybe(self.handler, |handler| handler)?,
-            command: maybe(self.command, texts)?,
-            environment: maybe(self.environment, variables)?,
-            raw: raw.unwrap_or_default(),
-        })
     }
 }

@@ -11,16 +11,17 @@ use super::collection::{
 };
 use super::environment::Environment;
 use super::forms::{EndpointForm, FunctionEntry, ImageForm};
+use super::gate::OnSilence;
 use super::image::BaseText;
 use super::scan::{FindingSeverity, OnAbsent};
 use super::shape::Presence::{Default, Otherwise, Required};
 use super::shape::{At, table};
-use super::shift::{OnSilence, StrategyWord};
+use super::shift::StrategyWord;
 use super::target::Target;
 use super::value::{FormatVersion, ImagePath, Mode, Number, RepositoryPath, RequestPath, Size, Word};
 
 table! {
-    /// The whole file.
+    /// The keys at the top of `deploy.yaml`.
     ManifestTable, "manifest" {
         /// The version of this format.
         version: FormatVersion, Required, ["1"];
@@ -272,7 +273,7 @@ table! {
 }
 
 table! {
-    /// An address with what it takes to trust it.
+    /// An address with what it takes to trust it. Every key of `endpoints` takes one.
     EndpointTable, "endpoint" {
         /// The address.
         url: super::endpoint::Url, Required, ["https://registry.internal:5000"];

@@ -105,11 +105,12 @@ impl Sources {
         let before = source.text.get(..start)?;
         let begin = before.rfind('\n').map_or(0, |newline| newline + 1);
         let end = source.text[start..].find('\n').map_or(source.text.len(), |newline| start + newline);
-        let line = source.text[begin..end].trim_end_matches('\r');
         let hidden = |at: usize| source.hidden.iter().any(|range| range.contains(&at));
-        let shown = line.char_indices().map(|(at, c)| if hidden(begin + at) { '*' } else { c });
-        let length = self.position(span).length;
-        Some(Excerpt::new(shown.collect(), span.column as usize, length as usize))
+        let shown = |(at, c): (usize, char)| if hidden(at) { '*' } else { c };
+        let before = source.text[begin..start].char_indices().rev().map(|(at, c)| shown((begin + at, c)));
+        let line_end = source.text[start..end].trim_end_matches('\r');
+        let after = line_end.char_indices().map(|(at, c)| shown((start + at, c)));
+        Some(Excerpt::around(before, after, self.position(span).length as usize))
     }
 }
 

@@ -233,7 +233,7 @@ fn table_of(provider: &KnownProvider, known: &[KnownProvider]) -> Shape {
         examples: vec!["{ registry: https://mirror.example:5000 }"],
     });
     let doc = format!(
-        "A target whose provider is `{}`: {}.",
+        "{1}: a target whose provider is `{0}`.",
         provider.name,
         provider.summary.trim_end_matches('.')
     );

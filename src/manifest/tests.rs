@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
-use longshore_contract::{RunId, SettingKey, SettingKind};
+use longshore_contract::RunId;
 
 use super::expand::Expander;
 use super::facts::{Facts, GitFact};
@@ -20,16 +21,9 @@ use super::yaml;
 
 mod validator;
 
-const LOCAL: &[KnownProvider] = &[KnownProvider {
-    name: "local",
-    summary: "A cloud in a directory of this machine.",
-    settings: &[SettingKey {
-        name: "state",
-        doc: "The directory that holds its state; LONGSHORE_LOCAL_DIR goes before it.",
-        kind: SettingKind::Path,
-        example: ".longshore/local",
-    }],
-}];
+/// What this program was built with: the reference and the example tell of the same clouds as `longshore schema`.
+static LOCAL: LazyLock<Vec<KnownProvider>> =
+    LazyLock::new(|| crate::providers::registrations().iter().map(KnownProvider::from).collect());
 
 struct Nowhere;
 
@@ -67,7 +61,7 @@ fn resolve(text: &str) -> Result<String, String> {
         only: &[],
         facts: &Nowhere,
         run: &run(),
-        providers: LOCAL,
+        providers: &LOCAL,
     };
     read(&request).map(|deployment| format!("{deployment:#?}")).map_err(|mistakes| mistakes.to_string())
 }
@@ -100,7 +94,7 @@ fn nested(path: &str, value: &str) -> String {
 
 #[test]
 fn every_key_says_what_it_means_and_shows_how_it_is_written() {
-    let schema = ManifestTable::shape(LOCAL);
+    let schema = ManifestTable::shape(&LOCAL);
     let mut found = Vec::new();
     tables(&schema, "", &mut found);
     for (path, table) in found {
@@ -114,7 +108,7 @@ fn every_key_says_what_it_means_and_shows_how_it_is_written() {
 
 #[test]
 fn every_example_of_the_schema_is_read_without_a_mistake() {
-    let schema = ManifestTable::shape(LOCAL);
+    let schema = ManifestTable::shape(&LOCAL);
     let mut found = Vec::new();
     tables(&schema, "", &mut found);
     let mut examples = 0;
@@ -129,7 +123,7 @@ fn every_example_of_the_schema_is_read_without_a_mistake() {
                 let mut sources = Sources::default();
                 sources.add("example", &text);
                 let (facts, run) = (Nowhere, run());
-                let mut reader = Reader::new(Drafts::default(), &sources, LOCAL, Expander::new(&facts, &run));
+                let mut reader = Reader::new(Drafts::default(), &sources, &LOCAL, Expander::new(&facts, &run));
                 reader.during(Pass::Part, |reader| ManifestTable::read(&tree(&text), reader));
                 assert!(reader.drafts.is_empty(), "{}", reader.drafts.finish(&sources));
                 examples += 1;
@@ -141,7 +135,7 @@ fn every_example_of_the_schema_is_read_without_a_mistake() {
 
 #[test]
 fn the_json_schema_takes_every_example_and_every_valid_manifest() {
-    let schema = json_schema(LOCAL);
+    let schema = json_schema(&LOCAL);
     let definitions = schema["$defs"].as_object().expect("definitions");
     let mut examples = 0;
     for (name, definition) in definitions {
@@ -154,13 +148,26 @@ fn the_json_schema_takes_every_example_and_every_valid_manifest() {
         }
     }
     assert!(examples > 100, "only {examples} examples");
-    let example = std::fs::read_to_string(root().join("deploy.yaml.example")).expect("the example");
-    assert_eq!(validator::validate(&schema, &schema, &to_json(&tree(&example)), ""), Vec::<String>::new());
+    let valid = std::fs::read_dir(root().join("tests/manifests/valid")).expect("the valid manifests");
+    let files = valid
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|end| end == "yaml"));
+    let mut manifests = 0;
+    for file in files.chain([root().join("deploy.yaml.example")]) {
+        let text = std::fs::read_to_string(&file).expect("a manifest");
+        // The other provider of those cases is not known here.
+        if !text.contains("elsewhere") {
+            let reasons = validator::validate(&schema, &schema, &to_json(&tree(&text)), "");
+            assert_eq!(reasons, Vec::<String>::new(), "{}", file.display());
+            manifests += 1;
+        }
+    }
+    assert!(manifests >= 7, "only {manifests} manifests");
 }
 
 #[test]
 fn the_json_schema_refuses_what_the_reader_refuses() {
-    let schema = json_schema(LOCAL);
+    let schema = json_schema(&LOCAL);
     let valid = "version: 1\nname: shop\ntargets: { here: { provider: local } }\nfunctions: { a: { image: oci:i } }\n";
     assert_eq!(validator::validate(&schema, &schema, &to_json(&tree(valid)), ""), Vec::<String>::new());
     assert!(resolve(valid).is_ok());
@@ -220,12 +227,12 @@ fn find<'t>(table: &'t Table, name: &str) -> Option<&'t Key> {
 fn the_example_is_valid_and_has_every_key_with_a_comment() {
     let text = std::fs::read_to_string(root().join("deploy.yaml.example")).expect("the example");
     resolve(&text).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-    let schema = ManifestTable::shape(LOCAL);
+    let schema = ManifestTable::shape(&LOCAL);
     let mut seen = BTreeSet::new();
     note_keys(&schema, &tree(&text), &mut seen);
     let mut found = Vec::new();
     tables(&schema, "", &mut found);
-    let own = found.iter().filter(|(_, table)| table.laid == Laid::Alone || table.name == "environment-over");
+    let own = found.iter().filter(|(_, table)| table.laid == Laid::Alone || table.name == "environment");
     let wanted: BTreeSet<String> = own
         .flat_map(|(_, table)| table.keys.iter().map(move |key| (table, key)))
         .map(|(table, key)| format!("{}.{}", table.name.trim_end_matches("-over"), key.name))
@@ -249,7 +256,7 @@ fn every_environment_of_the_example_can_be_chosen() {
             only: &[],
             facts: &Nowhere,
             run: &run(),
-            providers: LOCAL,
+            providers: &LOCAL,
         };
         let deployment = read(&request).unwrap_or_else(|mistakes| panic!("{mistakes}"));
         assert_ne!(format!("{deployment:#?}"), alone, "{name} changes nothing");
@@ -263,7 +270,7 @@ fn the_reference_is_what_the_schema_says() {
     let file = root().join("docs/manifest.md");
     let page = std::fs::read_to_string(&file).expect("docs/manifest.md");
     let (prose, _) = page.split_once(MARK).expect("the mark in docs/manifest.md");
-    let expected = format!("{prose}{MARK}\n{}", super::reference::reference(LOCAL));
+    let expected = format!("{prose}{MARK}\n{}", super::reference::reference(&LOCAL));
     if std::env::var_os("UPDATE_DOCS").is_some_and(|value| value == "1") {
         std::fs::write(&file, expected).expect("docs/manifest.md can be written");
     } else {

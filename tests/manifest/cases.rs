@@ -187,3 +187,59 @@ fn a_file_that_is_not_there_is_one_clear_mistake() {
     let deployment = read(&request).expect("a valid manifest");
     assert_eq!(deployment.directory, std::path::absolute(directory.path()).expect("absolute"));
 }
+
+#[test]
+fn a_value_of_the_environment_arrives_as_it_is_and_is_hidden_in_what_is_shown() {
+    let text = b"version: 1
+name: shop
+targets: { here: { provider: local } }
+functions:
+  checkout:
+    image: oci:image
+    config: { environment: { PASSWORD: \"${env.PASSWORD}\", EMPTY: \"\", NUMBER: 1.50, BOTH: \"a-${env.PASSWORD}\" } }
+";
+    let secret = "p: {w}\n- x #y";
+    let variables = [("PASSWORD".to_owned(), secret.into())].into();
+    let deployment = crate::read_text(text, &World { variables, ..World::default() }).expect("valid");
+    let environment = deployment.units[0].config.environment.as_ref().expect("an environment");
+    let exposed: Vec<(&str, &str)> =
+        environment.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
+    let both = format!("a-{secret}");
+    assert_eq!(exposed, [("BOTH", both.as_str()), ("EMPTY", ""), ("NUMBER", "1.50"), ("PASSWORD", secret)]);
+    assert!(!format!("{deployment:?}").contains("p: {w}"));
+}
+
+#[test]
+fn what_is_not_asked_for_is_not_looked_up() {
+    struct Nothing;
+    impl longshore::manifest::Facts for Nothing {
+        fn variable(&self, name: &str) -> Option<std::ffi::OsString> {
+            panic!("{name} was looked up")
+        }
+        fn git(&self, fact: longshore::manifest::GitFact) -> Result<String, String> {
+            panic!("git was asked for {fact:?}")
+        }
+    }
+    let text = b"version: 1
+name: shop
+vars: { unused: \"${env.X}\" }
+targets: { here: { provider: local }, there: { provider: local, state: \"${env.X}\" } }
+functions:
+  checkout: { image: oci:image, targets: [ here ] }
+  greeter: { image: \"oci:${git.sha}\", targets: [ there ] }
+environments: { prod: { name: \"${env.X}\" } }
+";
+    let run = run_id();
+    let only = ["checkout".to_owned()];
+    let deployment = read(&Request {
+        file: Path::new("deploy.yaml"),
+        content: Some(text),
+        environment: None,
+        set: &[],
+        only: &only,
+        facts: &Nothing,
+        run: &run,
+        providers: PROVIDERS,
+    });
+    assert_eq!(deployment.expect("valid").units.len(), 1);
+}

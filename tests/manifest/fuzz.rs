@@ -148,6 +148,17 @@ fn hostile_texts_are_refused_soon() {
         ("one long word", "x".repeat(1_000_000)),
         ("one long quoted text", format!("name: \"{}\"\n", "\\u0041".repeat(170_000))),
         ("many slots", format!("version: 1\nname: \"{}\"\n", "${".repeat(400_000))),
+        ("many malformed slots", format!("version: 1\nname: \"{}\"\n", "${}".repeat(300_000))),
+        ("many unknown variables", format!("version: 1\nname: \"{}\"\n", "${vars.x}".repeat(100_000))),
+        ("many circles", format!("version: 1\nvars: {{ x: \"{}\" }}\n", "${vars.x}".repeat(100_000))),
+        (
+            "one long line",
+            format!(
+                "{{environment: {{{}}}, {}}}",
+                (0..900).map(|n| format!("k{n}: {}, ", "s".repeat(900))).collect::<String>(),
+                (0..900).map(|n| format!("x{n}: 1, ")).collect::<String>()
+            ),
+        ),
         ("many anchors", (0..19_000).map(|key| format!("- &a{key} x\n")).collect()),
         ("an alias in itself", "a: &a [*a]\n".to_owned()),
         ("many documents", "---\na: 1\n".repeat(100_000)),

@@ -1,0 +1,219 @@
+//! The real binary, killed with SIGKILL at every failpoint and resumed: the same routing and the same list of writes as
+//! a run that nobody disturbed. `cargo test --features failpoints --test crash`
+//!
+//! The places are not listed here: an undisturbed run tells which it comes to, and each of them is tried. The suite
+//! tests itself too: with a fault planted (the effect before its intent, no look after a lost answer) the same cases
+//! must fail.
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use support::{Ran, Scratch};
+
+/// Whether the local cloud refuses stale writes, or leaves that to us.
+const GUARDS: [&str; 2] = ["atomic", "checked"];
+
+/// What is done to a cloud that serves version 1, and how it is gone on with.
+struct Story {
+    name: &'static str,
+    /// Verbs that make the state in which it begins.
+    before: &'static [&'static [&'static str]],
+    verb: &'static [&'static str],
+    resume: &'static [&'static str],
+}
+
+const STORIES: [Story; 4] = [
+    Story { name: "first deploy", before: &[], verb: &["deploy"], resume: &["resume"] },
+    Story {
+        name: "all at once",
+        before: &[&["deploy"]],
+        verb: &["deploy", "--set", "vars.version=v2"],
+        resume: &["resume", "--set", "vars.version=v2"],
+    },
+    Story {
+        name: "canary",
+        before: &[&["deploy"]],
+        verb: &["deploy", "--env", "quick", "--set", "vars.version=v2"],
+        resume: &["resume", "--env", "quick", "--set", "vars.version=v2"],
+    },
+    Story {
+        name: "rollback",
+        before: &[&["deploy"], &["deploy", "--set", "vars.version=v2"]],
+        verb: &["rollback"],
+        resume: &["resume"],
+    },
+];
+
+/// What a run left: where the alias sends its traffic, what is in its description but for names, and every write the
+/// cloud accepted.
+#[derive(Debug, PartialEq)]
+struct Left {
+    routing: Value,
+    open: Value,
+    writes: Vec<String>,
+    ending: String,
+}
+
+struct World {
+    scratch: Scratch,
+    guard: &'static str,
+}
+
+impl World {
+    fn new(guard: &'static str, story: &Story) -> Self {
+        let scratch = Scratch::new();
+        let manifest = scratch.read("deploy.yaml").replace(
+            "here: { provider: local }",
+            &format!("here: {{ provider: local, alias_writes: {guard} }}"),
+        );
+        scratch.write("deploy.yaml", &manifest);
+        let world = Self { scratch, guard };
+        for words in story.before {
+            world.scratch.json(0, words);
+        }
+        world
+    }
+
+    fn run(&self, words: &[&str], environment: &[(&str, &str)]) -> Ran {
+        let mut command = self.scratch.command(words);
+        command.args(["--output", "json"]).envs(environment.iter().copied());
+        Ran::of(&mut command)
+    }
+
+    fn left(&self) -> Left {
+        let status = self.scratch.json(0, &["status"]);
+        let writes = self.scratch.writes().iter().map(without_names).collect();
+        Left {
+            routing: status["functions"][0]["routing"].clone(),
+            open: status["functions"][0]["open"].clone(),
+            writes,
+            ending: self.scratch.last_event(),
+        }
+    }
+}
+
+/// A line of the journal without what differs from run to run.
+fn without_names(write: &Value) -> String {
+    let Value::Object(map) = write else { return write.to_string() };
+    let kept: BTreeMap<_, _> = map
+        .iter()
+        .filter(|(key, _)| ["action", "function", "alias", "version", "routing"].contains(&key.as_str()))
+        .collect();
+    serde_json::to_string(&kept).expect("JSON")
+}
+
+/// Every failpoint an undisturbed run comes to, with how often, and what it leaves.
+fn undisturbed(story: &Story, guard: &'static str) -> (BTreeMap<String, u32>, Left) {
+    let world = World::new(guard, story);
+    let log = world.scratch.path().join("failpoints");
+    let ran = world.run(story.verb, &[("LONGSHORE_FAILPOINT_LOG", log.to_str().expect("UTF-8"))]);
+    assert_eq!(ran.code, 0, "{}: {}{}", story.name, ran.stdout, ran.stderr);
+    let mut places = BTreeMap::new();
+    for line in world.scratch.read("failpoints").lines() {
+        *places.entry(line.to_owned()).or_insert(0) += 1;
+    }
+    (places, world.left())
+}
+
+/// Disturbs the run at one place and goes on until it is over; what is left, or what went wrong on the way.
+fn disturbed(story: &Story, guard: &'static str, what: &str, planted: Option<&str>) -> Result<Left, String> {
+    let world = World::new(guard, story);
+    let mut environment = vec![("LONGSHORE_FAILPOINT", what)];
+    environment.extend(planted.map(|fault| ("LONGSHORE_PLANT", fault)));
+    let ran = world.run(story.verb, &environment);
+    match ran.code {
+        // Killed, or told that somebody must look: somebody resumes.
+        -1 | 5 => {}
+        0 => return Ok(world.left()),
+        code => return Err(format!("code {code}: {}{}", ran.stdout, ran.stderr)),
+    }
+    let open = world.scratch.json(0, &["status"])["functions"][0]["open"].clone();
+    if open.is_null() {
+        // The kill came before the run began, or after it was over: the same verb is simply given again, unless the
+        // run has arrived already.
+        let over = world.scratch.last_event() == "ended" && what.contains("ended");
+        if !over {
+            let again = world.run(story.verb, &[]);
+            if again.code != 0 {
+                return Err(format!("given again: code {}: {}", again.code, again.stdout));
+            }
+        }
+        return Ok(world.left());
+    }
+    let environment: Vec<_> = planted.map(|fault| ("LONGSHORE_PLANT", fault)).into_iter().collect();
+    let resumed = world.run(story.resume, &environment);
+    if resumed.code != 0 {
+        return Err(format!("{} with guard {}: resumed: code {}: {}", story.name, world.guard, resumed.code, resumed.stdout));
+    }
+    Ok(world.left())
+}
+
+/// Every way to disturb a run at `place`: killed there each time it comes by, or its answer lost.
+fn ways(place: &str, times: u32) -> Vec<String> {
+    let mut ways: Vec<String> = (1..=times).map(|nth| format!("{place}=kill@{nth}")).collect();
+    let is_answer = !place.ends_with(".before") && !place.ends_with(".after");
+    if is_answer {
+        ways.extend((1..=times).map(|nth| format!("{place}=lose@{nth}")));
+    }
+    ways
+}
+
+fn every_place(story: &Story) {
+    for guard in GUARDS {
+        let (places, wanted) = undisturbed(story, guard);
+        assert_eq!((wanted.open.clone(), wanted.ending.as_str()), (Value::Null, "ended"));
+        let ways: Vec<String> = places.iter().flat_map(|(place, times)| ways(place, *times)).collect();
+        println!("{} with guard {guard}: {} places, {} ways", story.name, places.len(), ways.len());
+        for way in ways {
+            match disturbed(story, guard, &way, None) {
+                Ok(left) => assert_eq!(left, wanted, "{} with guard {guard}, {way}", story.name),
+                Err(why) => panic!("{} with guard {guard}, {way}: {why}", story.name),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_first_deploy_survives_a_kill_at_every_place() {
+    every_place(&STORIES[0]);
+}
+
+#[test]
+fn a_deploy_all_at_once_survives_a_kill_at_every_place() {
+    every_place(&STORIES[1]);
+}
+
+#[test]
+fn a_canary_survives_a_kill_at_every_place() {
+    every_place(&STORIES[2]);
+}
+
+#[test]
+fn a_rollback_survives_a_kill_at_every_place() {
+    every_place(&STORIES[3]);
+}
+
+/// Whether some way to disturb a canary is told from an undisturbed run when `fault` is planted.
+fn is_caught(fault: &str, place: &str) -> bool {
+    GUARDS.iter().any(|guard| {
+        let (places, wanted) = undisturbed(&STORIES[2], guard);
+        ways(place, places[place])
+            .iter()
+            .any(|way| disturbed(&STORIES[2], guard, way, Some(fault)).as_ref() != Ok(&wanted))
+    })
+}
+
+#[test]
+fn the_effect_before_its_intent_is_caught() {
+    assert!(is_caught("effect-before-intent", "route.after"));
+    assert!(!is_caught("nothing", "route.after"), "without the fault nothing is found");
+}
+
+#[test]
+fn not_looking_after_a_lost_answer_is_caught() {
+    assert!(is_caught("no-look", "route"));
+    assert!(!is_caught("nothing", "route"), "without the fault nothing is found");
+}
