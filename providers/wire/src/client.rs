@@ -298,3 +298,23 @@ impl std::fmt::Debug for Client {
         f.debug_struct("Client").field("limits", &self.0.limits).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    #[tokio::test]
+    async fn plain_http_on_loopback_loads_no_certificate() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url: Url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 1000]).await.unwrap();
+            stream.write_all(b"HTTP/1.1 204 Nothing\r\n\r\n").await.unwrap();
+        });
+        let client = Client::new(Limits::default());
+        client.send(Request::new("ask", Method::GET, url)).await.unwrap();
+        assert!(!client.0.roots.are_loaded() && client.0.secure.lock().unwrap().is_empty());
+    }
+}
