@@ -159,8 +159,15 @@ impl Client {
         let limits = &self.0.limits;
         let (watch, body) = outgoing(&request.body);
         let mut headers = request.headers.clone();
-        if let Body::Stream { length, .. } = request.body {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        match request.body {
+            Body::Stream { length, .. } => {
+                headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+            }
+            // Some front ends refuse such a request that does not say that it has no body.
+            Body::Empty if matches!(request.method, Method::POST | Method::PUT | Method::PATCH) => {
+                headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+            }
+            Body::Empty | Body::Bytes(_) => {}
         }
         let mut sending = client.request(request.method.clone(), url.clone()).headers(headers);
         if let Some(body) = body {

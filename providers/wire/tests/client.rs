@@ -206,6 +206,13 @@ async fn a_redirect_that_would_change_what_is_asked_is_handed_back() {
 }
 
 #[tokio::test]
+async fn a_request_that_could_have_a_body_and_has_none_says_so() {
+    let server = Server::saying(vec![answer("202 Accepted", "", "")]).await;
+    client().send(Request::new("begin thing", Method::POST, server.url("/"))).await.unwrap();
+    assert!(server.heads()[0].contains("content-length: 0\r\n"), "{:?}", server.heads());
+}
+
+#[tokio::test]
 async fn redirects_without_an_end_end() {
     let server = Server::saying(vec![answer("307 Again", "location: /\r\n", "")]).await;
     let error = client().send(get(server.url("/"))).await.unwrap_err();
