@@ -297,7 +297,7 @@ async fn a_blob_that_is_not_what_its_name_says_is_refused_by_the_registry_and_fo
     let image = open(layout.path()).unwrap();
     let hashed = push(&registries(), &image, &to, Verify::Hash, &Calls::default(), &Silent).await;
     let error = hashed.unwrap_err();
-    assert_eq!(error.kind, PushErrorKind::Unreadable, "{error}");
+    assert_eq!(error.kind, PushErrorKind::DigestMismatch, "{error}");
     assert!(error.message.contains(&digest) && error.message.contains("damaged"), "{error}");
     assert_eq!(registry.stored(&digest), None);
 }

@@ -44,7 +44,8 @@ pub struct Assembly {
     pub workdir: Option<String>,
     /// The user, `NAME|UID[:GROUP|GID]`; absent: the base's.
     pub user: Option<String>,
-    /// What the image is for; absent: the base's, on scratch what the caller asks for, else this machine's.
+    /// What the image is for; absent: what the caller asks for, else what the base is for where it is one image, else this
+    /// machine's.
     pub platform: Option<Platform>,
 }
 

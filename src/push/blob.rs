@@ -1,23 +1,19 @@
 //! One blob: there already, or sent in one request, each time in an upload of its own.
 
-use std::io::{self, Read as _};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::Bytes;
-use futures::StreamExt as _;
 use http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use http::{Method, StatusCode};
 use longshore_contract::{Digest, PlainHttp};
-use longshore_wire::{Answer, Body, Chunks, Repeats, Request, Trust};
+use longshore_wire::{Answer, Repeats, Request, Trust};
 use url::Url;
 
+use super::access::Access;
 use super::error::{PushError, PushErrorKind};
+use super::pieces::{Course, body};
 use super::progress::{BlobState, Event, Progress};
-use super::session::Access;
 use super::writes::Writes;
-use crate::image::{Blob, Content, Hasher, Reader, Verify};
+use crate::image::{Blob, Verify};
 
 /// What became of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,11 +26,6 @@ pub(super) enum Delivered {
 
 /// How long a registry may think about a blob once all of it is there: large ones are hashed and moved.
 const COMMIT_LIMIT: Duration = Duration::from_secs(15 * 60);
-/// What is read from a file at once.
-const READ: usize = 1 << 20;
-/// What is handed to the connection at once: small enough that a slow connection is seen to move.
-const PIECE: usize = 1 << 17;
-
 /// Makes sure the repository holds `blob`. Whoever else wants the same waits for this one.
 pub(super) async fn deliver(
     access: &Access<'_>,
@@ -84,30 +75,34 @@ pub(super) async fn send(
         |sent, state| progress.event(Event::Blob { digest: &blob.digest, size: blob.size, sent, state });
     let _permit = access.session.uploads.acquire().await.expect("the semaphore is never closed");
     let backoff = access.session.client.limits().backoff;
-    let started = Instant::now();
+    // Only pauses are counted: a large blob may take longer than any budget for trying again.
+    let mut paused = Duration::ZERO;
     let (mut tries, mut renewed) = (0, false);
     loop {
         tries += 1;
         tell(0, BlobState::Sending);
-        let sent = Counter::default();
+        let course = Course::default();
         let failed = {
-            let attempt = attempt(access, blob, verify, &sent);
+            let attempt = attempt(access, blob, verify, &course);
             let mut attempt = std::pin::pin!(attempt);
             let mut tick = tokio::time::interval(Duration::from_millis(100));
             loop {
                 tokio::select! {
                     done = &mut attempt => break done,
-                    _ = tick.tick() => tell(sent.get(), BlobState::Sending),
+                    _ = tick.tick() => tell(course.sent(), BlobState::Sending),
                 }
             }
         };
-        let Failed { error, again } = match failed {
+        let Failed { mut error, again } = match failed {
             Ok(()) => {
                 tell(blob.size, BlobState::Sent);
                 return Ok(());
             }
             Err(failed) => failed,
         };
+        if course.is_damaged() {
+            error.kind = PushErrorKind::DigestMismatch;
+        }
         let pause = match again {
             Again::Never => None,
             Again::LoggedIn if renewed => None,
@@ -115,13 +110,14 @@ pub(super) async fn send(
                 renewed = true;
                 Some(Duration::ZERO)
             }
-            Again::After(asked) => backoff.pause(tries, started.elapsed(), asked),
+            Again::After(asked) => backoff.pause(tries, paused, asked),
         };
         let Some(pause) = pause else {
             let attempts = error.attempts.max(tries);
             return Err(error.after(attempts));
         };
         tracing::info!(blob = %blob.digest, %error, ?pause, "sending a blob again");
+        paused += pause;
         tell(0, BlobState::Again);
         tokio::time::sleep(pause).await;
         // The answer may have been lost and not the blob.
@@ -156,7 +152,7 @@ impl From<PushError> for Failed {
     }
 }
 
-async fn attempt(access: &Access<'_>, blob: &Blob, verify: Verify, sent: &Counter) -> Result<(), Failed> {
+async fn attempt(access: &Access<'_>, blob: &Blob, verify: Verify, course: &Course) -> Result<(), Failed> {
     let doing = format!("send blob {}", blob.digest);
     let never = |error| Failed { error, again: Again::Never };
     let opened = access.send(access.request("begin upload", Method::POST, "blobs/uploads/").await?).await;
@@ -181,12 +177,11 @@ async fn attempt(access: &Access<'_>, blob: &Blob, verify: Verify, sent: &Counte
         .trust(place.trust)
         .meter(access.meter())
         .header(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))
-        .body(body(blob, verify, sent.clone()))
+        .body(body(blob, verify, course.clone()))
         .answer_within(COMMIT_LIMIT)
         .repeats(Repeats::Never);
     let answer = match place.host {
-        Host::Registry => access.send_once(request).await.map_err(|mut error| {
-            error.message = error.message.replacen("send blob", &doing, 1);
+        Host::Registry => access.send_once(&doing, request).await.map_err(|error| {
             let again = match error.kind {
                 PushErrorKind::Unauthorized => Again::LoggedIn,
                 PushErrorKind::Unavailable | PushErrorKind::Unreachable => Again::After(None),
@@ -265,91 +260,4 @@ fn place(access: &Access<'_>, opened: &Answer, digest: &Digest) -> Result<Place,
         };
         Place { url, host: Host::Other, trust }
     })
-}
-
-fn body(blob: &Blob, verify: Verify, sent: Counter) -> Body {
-    if let Content::Bytes(bytes) = &blob.content {
-        return Body::Bytes(bytes.clone());
-    }
-    let (content, size, digest) = (blob.content.clone(), blob.size, blob.digest.clone());
-    let make = move || {
-        sent.reset();
-        let expected = (verify == Verify::Hash).then(|| digest.clone());
-        pieces(content.clone(), size, digest.clone(), expected, sent.clone())
-    };
-    Body::Stream { length: size, make: Arc::new(make) }
-}
-
-/// The blob's bytes, read by a thread of their own that is one piece ahead. When the digest is to be compared, the last
-/// piece is held back until it is.
-fn pieces(content: Content, size: u64, name: Digest, expected: Option<Digest>, sent: Counter) -> Chunks {
-    let (sender, receiver) = tokio::sync::mpsc::channel::<io::Result<Bytes>>(1);
-    tokio::task::spawn_blocking(move || {
-        let named = |error: io::Error| io::Error::new(error.kind(), format!("blob {name}: {error}"));
-        let read = || {
-            let mut reader = content.open(size)?;
-            let mut hasher = expected.map(|expected| (Hasher::default(), expected));
-            while reader.left() > 0 {
-                let piece = read_piece(&mut reader)?;
-                if let Some((hasher, _)) = &mut hasher {
-                    hasher.update(&piece);
-                }
-                if reader.left() == 0
-                    && let Some((hasher, expected)) = hasher.take()
-                {
-                    let found = hasher.finish();
-                    if found != expected {
-                        let message = format!("it is damaged: its bytes have the digest {found}");
-                        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-                    }
-                }
-                if sender.blocking_send(Ok(piece)).is_err() {
-                    break;
-                }
-            }
-            Ok(())
-        };
-        if let Err(error) = read() {
-            // Nobody listens any more: then nobody needs to know.
-            let _ = sender.blocking_send(Err(named(error)));
-        }
-    });
-    let state = (receiver, Bytes::new(), sent);
-    futures::stream::unfold(state, async |(mut receiver, mut piece, sent)| {
-        if piece.is_empty() {
-            match receiver.recv().await? {
-                Ok(next) => piece = next,
-                Err(error) => return Some((Err(error), (receiver, Bytes::new(), sent))),
-            }
-        }
-        let part = piece.split_to(piece.len().min(PIECE));
-        sent.add(part.len() as u64);
-        Some((Ok(part), (receiver, piece, sent)))
-    })
-    .boxed()
-}
-
-fn read_piece(reader: &mut Reader) -> io::Result<Bytes> {
-    let want = usize::try_from(reader.left()).unwrap_or(usize::MAX).min(READ);
-    let mut piece = Vec::with_capacity(want);
-    reader.take(want as u64).read_to_end(&mut piece)?;
-    Ok(piece.into())
-}
-
-/// How far a blob is, seen from two tasks.
-#[derive(Debug, Clone, Default)]
-struct Counter(Arc<AtomicU64>);
-
-impl Counter {
-    fn add(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
-    }
-
-    fn reset(&self) {
-        self.0.store(0, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
 }

@@ -5,9 +5,9 @@ use http::{Method, StatusCode};
 use longshore_contract::Digest;
 use longshore_wire::Body;
 
+use super::access::{Access, accept_manifests};
 use super::error::{PushError, PushErrorKind};
 use super::plan::{Commit, Target};
-use super::session::{Access, accept_manifests};
 use crate::image::digest_of;
 
 const DIGEST_HEADER: &str = "docker-content-digest";

@@ -1,6 +1,7 @@
 //! Credentials where container tools keep them: read, never written.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -50,7 +51,11 @@ impl Keychain {
     /// The files of docker and of containers' tools, where the environment puts them: `REGISTRY_AUTH_FILE`,
     /// `DOCKER_CONFIG` or `~/.docker`, `XDG_RUNTIME_DIR/containers`, `~/.config/containers`.
     pub fn from_environment() -> Self {
-        let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        Self::from_variables(|name| std::env::var_os(name))
+    }
+
+    fn from_variables(get: impl Fn(&str) -> Option<OsString>) -> Self {
+        let path = |name: &str| get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let home = path("HOME");
         let below_home = |rest: &str| home.as_ref().map(|home| home.join(rest));
         let files = [
@@ -291,6 +296,34 @@ mod tests {
             let config = format!(r#"{{"auths": {{"h.io": {{"auth": "{nonsense}"}}}}}}"#);
             assert_eq!(look(&config, "h.io/a"), "an entry of auths is no base64 of USER:PASSWORD");
         }
+    }
+
+    #[test]
+    fn the_environment_says_where_the_files_are() {
+        let files = |variables: &[(&str, &str)]| {
+            let get =
+                |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).into());
+            Keychain::from_variables(get).files
+        };
+        let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect::<Vec<_>>();
+        assert_eq!(
+            files(&[("HOME", "/h"), ("XDG_RUNTIME_DIR", "/run/1")]),
+            paths(&[
+                "/h/.docker/config.json",
+                "/run/1/containers/auth.json",
+                "/h/.config/containers/auth.json"
+            ])
+        );
+        assert_eq!(
+            files(&[
+                ("HOME", "/h"),
+                ("DOCKER_CONFIG", "/d"),
+                ("REGISTRY_AUTH_FILE", "/a"),
+                ("XDG_CONFIG_HOME", "")
+            ]),
+            paths(&["/a", "/d/config.json", "/h/.config/containers/auth.json"])
+        );
+        assert_eq!(files(&[]), paths(&[]));
     }
 
     #[tokio::test]

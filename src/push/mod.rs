@@ -4,12 +4,14 @@
 //! children first, verbatim. At the end the registry is asked for the digest. What is written goes through [`Writes`]; a
 //! dry run is the same function with [`Recorder`] in the place of [`Sender`].
 
+mod access;
 mod blob;
 mod challenge;
 mod commit;
 mod credentials;
 mod error;
 mod helper;
+mod pieces;
 mod plan;
 mod progress;
 mod session;
@@ -27,10 +29,11 @@ use crate::image::{Image, Verify};
 use blob::Delivered;
 use session::Session;
 
+pub use access::Access;
 pub use credentials::{Keychain, KeychainError};
 pub use error::{OciError, PushError, PushErrorKind};
+pub use plan::{Commit, Target};
 pub use progress::{BlobState, Event, Progress, Silent};
-pub use session::Access;
 pub use writes::{Recorded, Recorder, Sender, Writes};
 
 /// Where an image goes.

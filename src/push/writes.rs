@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use longshore_contract::{Digest, Repository};
 
+use super::access::Access;
 use super::error::PushError;
 use super::plan::Commit;
 use super::progress::{BlobState, Event, Progress};
-use super::session::Access;
 use super::{PushOutcome, blob, commit};
 use crate::image::{Blob, Verify};
 

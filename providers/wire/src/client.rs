@@ -159,8 +159,15 @@ impl Client {
         let limits = &self.0.limits;
         let (watch, body) = outgoing(&request.body);
         let mut headers = request.headers.clone();
-        if let Body::Stream { length, .. } = request.body {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        match request.body {
+            Body::Stream { length, .. } => {
+                headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+            }
+            // Some front ends refuse such a request that does not say that it has no body.
+            Body::Empty if matches!(request.method, Method::POST | Method::PUT | Method::PATCH) => {
+                headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+            }
+            Body::Empty | Body::Bytes(_) => {}
         }
         let mut sending = client.request(request.method.clone(), url.clone()).headers(headers);
         if let Some(body) = body {
@@ -296,5 +303,25 @@ fn error_permits(repeats: Repeats, kind: ErrorKind) -> bool {
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Client").field("limits", &self.0.limits).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    #[tokio::test]
+    async fn plain_http_on_loopback_loads_no_certificate() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url: Url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 1000]).await.unwrap();
+            stream.write_all(b"HTTP/1.1 204 Nothing\r\n\r\n").await.unwrap();
+        });
+        let client = Client::new(Limits::default());
+        client.send(Request::new("ask", Method::GET, url)).await.unwrap();
+        assert!(!client.0.roots.are_loaded() && client.0.secure.lock().unwrap().is_empty());
     }
 }

@@ -12,7 +12,7 @@ pub struct Backoff {
     pub first: Duration,
     /// The longest pause that is made of our own accord.
     pub longest: Duration,
-    /// How long all of it may take from the first try to the beginning of the last.
+    /// How much time may be spent before the last try begins.
     pub budget: Duration,
 }
 
@@ -28,27 +28,22 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The pause before the next try, when `tries` have been made in `elapsed` and the peer asked for `asked`. `None` when
+    /// The pause before the next try, when `tries` have been made, `spent` of the budget is gone and the peer asked
+    /// for `asked`. `None` when
     /// it is enough: the tries are used up, or the next would begin behind the budget. Without a wish of the peer the
     /// pause is between half and all of its step, so that many clients do not come back at once.
-    pub fn pause(&self, tries: u32, elapsed: Duration, asked: Option<Duration>) -> Option<Duration> {
-        self.pause_at(tries, elapsed, asked, roll())
+    pub fn pause(&self, tries: u32, spent: Duration, asked: Option<Duration>) -> Option<Duration> {
+        self.pause_at(tries, spent, asked, roll())
     }
 
-    fn pause_at(
-        &self,
-        tries: u32,
-        elapsed: Duration,
-        asked: Option<Duration>,
-        roll: u32,
-    ) -> Option<Duration> {
+    fn pause_at(&self, tries: u32, spent: Duration, asked: Option<Duration>, roll: u32) -> Option<Duration> {
         if tries >= self.attempts {
             return None;
         }
         let doubled = self.first.saturating_mul(1 << (tries.saturating_sub(1)).min(20)).min(self.longest);
         let jittered = doubled / 2 + (doubled / 2).mul_f64(f64::from(roll) / f64::from(u32::MAX));
         let pause = asked.map_or(jittered, |asked| asked.max(jittered));
-        (elapsed.saturating_add(pause) <= self.budget).then_some(pause)
+        (spent.saturating_add(pause) <= self.budget).then_some(pause)
     }
 }
 

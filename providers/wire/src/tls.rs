@@ -30,6 +30,11 @@ impl Roots {
         self.0.get_or_init(load).clone()
     }
 
+    #[cfg(test)]
+    pub(crate) fn are_loaded(&self) -> bool {
+        self.0.get().is_some()
+    }
+
     /// A configuration that trusts the usual roots and the certificates in `files`. Blocks while it reads them.
     pub(crate) fn trusting(&self, files: &[PathBuf]) -> Result<ClientConfig, String> {
         let mut roots = self.load()?;
