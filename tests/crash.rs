@@ -124,6 +124,7 @@ fn disturbed(story: &Story, guard: &'static str, what: &str, planted: Option<&st
     let mut environment = vec![("LONGSHORE_FAILPOINT", what)];
     environment.extend(planted.map(|fault| ("LONGSHORE_PLANT", fault)));
     let ran = world.run(story.verb, &environment);
+    unannounced(&world)?;
     match ran.code {
         // Killed, or told that somebody must look: somebody resumes.
         -1 | 5 => {}
@@ -146,9 +147,23 @@ fn disturbed(story: &Story, guard: &'static str, what: &str, planted: Option<&st
     let environment: Vec<_> = planted.map(|fault| ("LONGSHORE_PLANT", fault)).into_iter().collect();
     let resumed = world.run(story.resume, &environment);
     if resumed.code != 0 {
-        return Err(format!("{} with guard {}: resumed: code {}: {}", story.name, world.guard, resumed.code, resumed.stdout));
+        return Err(format!(
+            "{} with guard {}: resumed: code {}: {}",
+            story.name, world.guard, resumed.code, resumed.stdout
+        ));
     }
     Ok(world.left())
+}
+
+/// Whether the cloud accepted a write to the alias that the ledger does not announce.
+fn unannounced(world: &World) -> Result<(), String> {
+    let accepted = world.scratch.writes().iter().filter(|write| !write["routing"].is_null()).count();
+    let announced =
+        world.scratch.ledger().iter().filter(|(_, text)| text.contains("\"event\":\"intended\"")).count();
+    if accepted <= announced {
+        return Ok(());
+    }
+    Err(format!("{accepted} writes to the alias, and {announced} of them announced"))
 }
 
 /// Every way to disturb a run at `place`: killed there each time it comes by, or its answer lost.

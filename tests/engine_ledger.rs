@@ -97,6 +97,7 @@ async fn open_behind(
         audit: audit(by),
         from: None,
         image: None,
+        to: None,
         config: None,
         undoes: None,
         tool: "test".to_owned(),

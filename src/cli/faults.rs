@@ -62,7 +62,11 @@ pub(super) fn of_mistake(mistake: &Mistake) -> Fault {
     let expected = mistake.expected.as_ref().map(|expected| format!("expected {expected}"));
     Fault {
         kind: "manifest".to_owned(),
-        message: if mistake.at.line > 0 { mistake.message.clone() } else { format!("{}: {}", mistake.at, mistake.message) },
+        message: if mistake.at.line > 0 {
+            mistake.message.clone()
+        } else {
+            format!("{}: {}", mistake.at, mistake.message)
+        },
         hint: match (expected, &mistake.hint) {
             (Some(expected), Some(hint)) => Some(format!("{expected}; {hint}")),
             (expected, hint) => expected.or_else(|| hint.clone()),

@@ -11,8 +11,8 @@ use longshore_wire::{Client, Limits};
 use tokio_util::sync::CancellationToken;
 
 use super::args::{ManifestArgs, OutputArgs, SubjectArgs};
-use super::subject::SubjectWord;
 use super::clouds::{Clouds, Wake, connect, unit_name};
+use super::subject::SubjectWord;
 use super::{Answer, faults, home, progress};
 use crate::ledger::{Audit, Ledger};
 use crate::manifest::{self, Deployment, KnownProvider, ProcessFacts, Unit};

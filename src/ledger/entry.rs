@@ -212,6 +212,8 @@ pub struct Opened {
     pub from: Option<Routing>,
     /// The image that is meant, where it is known.
     pub image: Option<Meant>,
+    /// The version that is meant, where it exists already: a run that goes to one is resumed by it.
+    pub to: Option<Version>,
     /// The configuration that is meant, without its values.
     pub config: Option<ConfigFacts>,
     /// The run whose effect this one takes back.
@@ -241,8 +243,6 @@ pub struct Meant {
     pub source: Option<String>,
     /// What it is.
     pub digest: Digest,
-    /// The version, where it exists already.
-    pub version: Option<Version>,
 }
 
 /// A configuration without its values.

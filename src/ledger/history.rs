@@ -114,13 +114,13 @@ impl History {
 
 impl RunSummary {
     fn begun(entry: &Entry, opened: &Opened) -> Self {
-        let Opened { verb, audit, from, image, undoes, config: _, tool: _ } = opened.clone();
+        let Opened { verb, audit, from, image, to, undoes, config: _, tool: _ } = opened.clone();
         Self {
             run: entry.run,
             verb,
             state: RunState::Open,
             from: from.map(|routing| routing.stable().clone()),
-            to: image.as_ref().and_then(|image| image.version.clone()),
+            to,
             digest: image.map(|image| image.digest),
             by: audit.by,
             host: audit.host,
@@ -190,7 +190,8 @@ mod tests {
             verb: Verb::Deploy,
             audit: audit(by),
             from: Some(longshore_contract::Routing::All("41".parse().unwrap())),
-            image: Some(Meant { source: Some("oci:image".to_owned()), digest: digest("a"), version: None }),
+            image: Some(Meant { source: Some("oci:image".to_owned()), digest: digest("a") }),
+            to: None,
             config: None,
             undoes: None,
             tool: "0.1.0".to_owned(),

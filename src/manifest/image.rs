@@ -57,7 +57,8 @@ fn guess(text: &str) -> Option<String> {
     let Some((scheme, _)) = text.split_once(':') else {
         let is_tar = text.ends_with(".tar");
         let scheme = if is_tar { "oci-archive" } else { "oci" };
-        return (is_tar || text.starts_with(['.', '/', '~'])).then(|| format!("did you mean `{scheme}:{text}`?"));
+        return (is_tar || text.starts_with(['.', '/', '~']))
+            .then(|| format!("did you mean `{scheme}:{text}`?"));
     };
     let meant = nearest(scheme, SCHEMES).filter(|meant| *meant != scheme && !scheme.contains(['/', '.']))?;
     Some(format!("did you mean `{meant}{}`?", &text[scheme.len()..]))

@@ -123,7 +123,8 @@ fn every_example_of_the_schema_is_read_without_a_mistake() {
                 let mut sources = Sources::default();
                 sources.add("example", &text);
                 let (facts, run) = (Nowhere, run());
-                let mut reader = Reader::new(Drafts::default(), &sources, &LOCAL, Expander::new(&facts, &run));
+                let mut reader =
+                    Reader::new(Drafts::default(), &sources, &LOCAL, Expander::new(&facts, &run));
                 reader.during(Pass::Part, |reader| ManifestTable::read(&tree(&text), reader));
                 assert!(reader.drafts.is_empty(), "{}", reader.drafts.finish(&sources));
                 examples += 1;

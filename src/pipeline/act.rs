@@ -5,7 +5,7 @@ use longshore_contract::{Alias, Routing, RunId, Version};
 use super::resume::go_on;
 use super::rollback::{Past, begin};
 use super::{Arrival, Context, Failure, Landing, Subject};
-use crate::ledger::{History, Verb};
+use crate::ledger::{Ending, History, Verb};
 use crate::rollback::{Source, Target};
 use crate::shift::Order;
 
@@ -33,8 +33,12 @@ pub async fn act(
     };
     let entries = subject.entries().await?;
     let history = History::of(&entries);
-    if history.open().is_some() {
-        return go_on(subject, None, order, only, context, landing).await;
+    if let Some(open) = history.open() {
+        let arrival = go_on(subject, None, order, only, context, landing).await?;
+        if act == Act::Abort && arrival == Arrival::Ended(Ending::Arrived) {
+            return Err(Failure::Unfit { run: open.run, why: "it had arrived already".to_owned() });
+        }
+        return Ok(arrival);
     }
     let nothing_open = || Failure::NothingOpen { alias: subject.at.to_string() };
     let live = subject.provider.functions().alias(&subject.at).await?.ok_or_else(nothing_open)?;
@@ -48,7 +52,7 @@ pub async fn act(
         Act::Promote => (Verb::Promote, aim(&live, canary, Some(crumb.digest.clone()), 0)),
         Act::Abort => (Verb::Abort, aim(&live, stable, None, 1)),
     };
-    begin(subject, verb, &Past { entries, history, live }, target, context, landing).await
+    begin(subject, verb, &Past { entries, live }, target, context, landing).await
 }
 
 /// A target taken from a split alias itself; `skip` of what its description calls previous lies on top of it.

@@ -72,11 +72,8 @@ pub async fn deploy(
         verb: Verb::Deploy,
         audit: context.audit.clone(),
         from: live.as_ref().map(|alias| alias.routing.clone()),
-        image: Some(Meant {
-            source: Some(wish.source_text.clone()),
-            digest: image.digest.clone(),
-            version: None,
-        }),
+        image: Some(Meant { source: Some(wish.source_text.clone()), digest: image.digest.clone() }),
+        to: None,
         config: Some(stages::config_facts(&wish.config, context.run)),
         undoes: None,
         tool: env!("CARGO_PKG_VERSION").to_owned(),

@@ -187,6 +187,13 @@ pub struct Landed {
     pub changed: Vec<Change>,
 }
 
+impl Landed {
+    /// An image of which only the digest is known.
+    pub fn known(digest: longshore_contract::Digest) -> Self {
+        Self { source: None, digest, reference: None, source_digest: None, changed: Vec::new() }
+    }
+}
+
 /// How a run that was not prevented came out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Arrival {

@@ -7,7 +7,7 @@ use longshore_contract::RunId;
 use super::deploy::Wish;
 use super::stages::{self, Stage};
 use super::{Arrival, Context, Failure, Landed, Landing, Subject};
-use crate::ledger::Recalled;
+use crate::ledger::{Recalled, Verb};
 use crate::shift::{NotTaken, Order, Taken, take_over};
 
 /// Takes the open run of `subject` and goes on with it from the stage in which it stopped. The stages before the plan
@@ -40,7 +40,7 @@ pub(super) async fn go_on(
     landing.run = Some(open.run);
     landing.from.clone_from(&open.from);
     landing.to.clone_from(&open.to);
-    if order == Order::Resume && open.to.is_none() {
+    if order == Order::Resume && open.verb == Verb::Deploy && open.to.is_none() {
         // What is not so is found out before the run is taken from whoever has it.
         still_meant(subject, wish, open.run, context, landing).await?;
     }
@@ -54,6 +54,9 @@ pub(super) async fn go_on(
     }
     match rollout {
         Some(rollout) => stages::move_traffic(subject, context, &mut journal, rollout, landing).await,
+        None if recalled.opened.verb != Verb::Deploy => {
+            super::rollback::begin_again(subject, &mut journal, &recalled, context, landing).await
+        }
         None => {
             let stage = Stage { recalled, live: None, image: None };
             stages::run(subject, wish, context, &mut journal, stage, landing).await
@@ -96,13 +99,8 @@ fn name_image(recalled: &Recalled, landing: &mut Landing) {
     let Some(meant) = &recalled.opened.image else { return };
     let reference =
         recalled.pushed.clone().map(|reference| longshore_contract::Reference { tag: None, ..reference });
-    let landed = landing.image.get_or_insert_with(|| Landed {
-        source: meant.source.clone(),
-        digest: meant.digest.clone(),
-        reference: None,
-        source_digest: None,
-        changed: Vec::new(),
-    });
+    let known = || Landed { source: meant.source.clone(), ..Landed::known(meant.digest.clone()) };
+    let landed = landing.image.get_or_insert_with(known);
     landed.reference = reference;
 }
 

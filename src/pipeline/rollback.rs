@@ -1,11 +1,11 @@
 //! Bringing back at once what was live before: one read, one guarded write.
 
-use longshore_contract::{Alias, Qualifier, State, Version};
+use longshore_contract::{Alias, Digest, Qualifier, State, Version};
 
 use super::resume::go_on;
 use super::stages::move_traffic;
 use super::{Arrival, Context, Failure, Landed, Landing, Subject};
-use crate::ledger::{Entry, Event, History, Meant, Opened, Verb};
+use crate::ledger::{Ending, Entry, Event, History, Journal, Meant, Opened, Recalled, Verb};
 use crate::rollback::{self, NoTarget, Source, Target};
 use crate::shift::{Order, Rollout};
 
@@ -21,7 +21,6 @@ pub enum Earnest {
 /// An alias and what is known of it.
 pub(super) struct Past {
     pub(super) entries: Vec<Entry>,
-    pub(super) history: History,
     pub(super) live: Alias,
 }
 
@@ -34,14 +33,22 @@ pub async fn rollback(
     context: &Context,
     landing: &mut Landing,
 ) -> Result<Arrival, Failure> {
-    let entries = subject.entries().await?;
-    let history = History::of(&entries);
-    if let Some(open) = history.open()
+    let mut entries = subject.entries().await?;
+    let mut history = History::of(&entries);
+    if let Some(open) = history.open().cloned()
         && asked.is_none()
         && earnest == Earnest::Make
     {
-        landing.notes.push(format!("run {} was open: it is returned", open.run));
-        return go_on(subject, None, Order::Rollback, None, context, landing).await;
+        let arrival = go_on(subject, None, Order::Rollback, None, context, landing).await?;
+        let was_over =
+            arrival == Arrival::Ended(Ending::Arrived) && matches!(open.verb, Verb::Deploy | Verb::Promote);
+        if !was_over {
+            landing.notes.push(format!("run {} was open", open.run));
+            return Ok(arrival);
+        }
+        // It had arrived, and only its end was not stored: now it is a run like any other, and is rolled back.
+        entries = subject.entries().await?;
+        history = History::of(&entries);
     }
     let functions = subject.provider.functions();
     let live = functions.alias(&subject.at).await?;
@@ -51,7 +58,7 @@ pub async fn rollback(
     if earnest == Earnest::Make {
         super::none_open(subject, &history, None)?;
     }
-    let target = match rollback::target(&history, &live, asked) {
+    let mut target = match rollback::target(&history, &live, asked) {
         Ok(target) => target,
         Err(NoTarget::AlreadyLive { version }) => {
             landing.to = Some(version);
@@ -63,14 +70,18 @@ pub async fn rollback(
         }
     };
     landing.to = Some(target.version.clone());
+    let brought = history.runs().iter().find(|run| run.to.as_ref() == Some(&target.version));
+    let mut digest = brought.and_then(|run| run.digest.clone());
     // What the ledger saw live is believed; what a person or a description says is looked at first.
     if earnest == Earnest::Check || matches!(target.source, Source::Asked | Source::Breadcrumb) {
-        look_at(subject, &target.version, landing).await?;
+        digest = look_at(subject, &target.version).await?.or(digest);
+        target.digest = digest.as_ref().map(|digest| digest.short().to_owned());
     }
+    landing.image = digest.map(Landed::known);
     match earnest {
         Earnest::Check => Ok(Arrival::Planned),
         Earnest::Make => {
-            begin(subject, Verb::Rollback, &Past { entries, history, live }, target, context, landing).await
+            begin(subject, Verb::Rollback, &Past { entries, live }, target, context, landing).await
         }
     }
 }
@@ -84,48 +95,66 @@ pub(super) async fn begin(
     context: &Context,
     landing: &mut Landing,
 ) -> Result<Arrival, Failure> {
-    let Past { entries, history, live } = past;
-    let brought = history.runs().iter().find(|run| run.to.as_ref() == Some(&target.version));
-    let digest = brought.and_then(|run| run.digest.clone());
-    if let Some(digest) = &digest {
-        landing.image.get_or_insert_with(|| Landed {
-            source: None,
-            digest: digest.clone(),
-            reference: None,
-            source_digest: None,
-            changed: Vec::new(),
-        });
-    }
+    let Past { entries, live } = past;
     let mut journal = context.journal(subject, context.run, entries);
     landing.run = Some(context.run);
-    let version = Some(target.version.clone());
     let opened = Opened {
         verb,
         audit: context.audit.clone(),
         from: Some(live.routing.clone()),
-        image: digest.map(|digest| Meant { source: None, digest, version }),
+        image: landing.image.as_ref().map(|image| Meant { source: None, digest: image.digest.clone() }),
+        to: Some(target.version.clone()),
         config: None,
         undoes: target.undoes,
         tool: env!("CARGO_PKG_VERSION").to_owned(),
     };
     journal.append(context.clock.now(), Event::Opened(Box::new(opened))).await?;
-    let plan = rollback::plan(context.run, subject.at.clone(), live, &target);
-    journal.append(context.clock.now(), Event::Planned { plan: Box::new(plan.clone()) }).await?;
-    move_traffic(subject, context, &mut journal, Rollout::begin(plan), landing).await
+    aim(subject, &mut journal, live, &target, context, landing).await
 }
 
-/// Refuses a version that does not exist or cannot serve.
-async fn look_at(subject: &Subject, version: &Version, landing: &mut Landing) -> Result<(), Failure> {
+/// Goes on with a run to an existing version that stopped before it had a plan.
+pub(super) async fn begin_again(
+    subject: &Subject,
+    journal: &mut Journal,
+    recalled: &Recalled,
+    context: &Context,
+    landing: &mut Landing,
+) -> Result<Arrival, Failure> {
+    let live = subject.provider.functions().alias(&subject.at).await?;
+    let live = live.ok_or_else(|| Failure::NoAlias { alias: subject.at.to_string() })?;
+    let history = History::of(&subject.entries().await?);
+    match rollback::target(&history, &live, recalled.opened.to.as_ref()) {
+        Ok(target) => aim(subject, journal, &live, &target, context, landing).await,
+        Err(NoTarget::AlreadyLive { .. } | NoTarget::NothingBehind { .. }) => {
+            let ending = Ending::Unchanged;
+            journal.append(context.clock.now(), Event::Ended { ending: ending.clone() }).await?;
+            Ok(Arrival::Ended(ending))
+        }
+    }
+}
+
+/// Plans the one write to `target` and drives it.
+async fn aim(
+    subject: &Subject,
+    journal: &mut Journal,
+    live: &Alias,
+    target: &Target,
+    context: &Context,
+    landing: &mut Landing,
+) -> Result<Arrival, Failure> {
+    let plan = rollback::plan(journal.run(), subject.at.clone(), live, target);
+    journal.append(context.clock.now(), Event::Planned { plan: Box::new(plan.clone()) }).await?;
+    move_traffic(subject, context, journal, Rollout::begin(plan), landing).await
+}
+
+/// Refuses a version that does not exist or cannot serve; tells its digest where the cloud does.
+async fn look_at(subject: &Subject, version: &Version) -> Result<Option<Digest>, Failure> {
     let bad = |why: &str| Failure::BadTarget { version: version.clone(), why: why.to_owned() };
     let functions = subject.provider.functions();
     let found = functions.describe(&subject.at.function, &Qualifier::Version(version.clone())).await?;
     let found = found.ok_or_else(|| bad("it does not exist"))?;
-    if let Some(digest) = found.digest {
-        landing.image =
-            Some(Landed { source: None, digest, reference: None, source_digest: None, changed: Vec::new() });
-    }
     match found.state {
-        State::Active => Ok(()),
+        State::Active => Ok(found.digest),
         State::Pending => Err(bad("it cannot serve yet")),
         State::Failed { why } => Err(bad(&why)),
     }

@@ -28,10 +28,7 @@ pub async fn status(subject: &Subject, landing: &mut Landing) -> Result<Status, 
         landing.to = Some(alias.routing.canary().unwrap_or(alias.routing.stable()).clone());
         landing.routing = Some(alias.routing);
     }
-    if let Some(digest) = function.and_then(|function| function.digest) {
-        landing.image =
-            Some(Landed { source: None, digest, reference: None, source_digest: None, changed: Vec::new() });
-    }
+    landing.image = function.and_then(|function| function.digest).map(Landed::known);
     let open = history.open().cloned();
     landing.run = open.as_ref().map(|open| open.run);
     landing.from = match &open {

@@ -239,13 +239,13 @@ mod tests {
     impl Story {
         fn run(&mut self, verb: Verb, plan: &Plan, ending: Ending) -> RunId {
             let audit = Audit { by: "ann".to_owned(), host: None, commit: None, ci_url: None, message: None };
-            let image =
-                Meant { source: None, digest: digest(plan.to.as_str()), version: Some(plan.to.clone()) };
+            let image = Meant { source: None, digest: digest(plan.to.as_str()) };
             let opened = Opened {
                 verb,
                 audit,
                 from: None,
                 image: Some(image),
+                to: Some(plan.to.clone()),
                 config: None,
                 undoes: None,
                 tool: "0".to_owned(),

@@ -9,7 +9,10 @@ fn ctrl_c_leaves_traffic_as_it_is_and_resume_goes_on() {
     let scratch = Scratch::new();
     scratch.deploy("v1");
     let held = scratch.hold_canary("v2");
-    assert_eq!((&held["outcome"], &held["exit_code"], &held["error"]["kind"]), (&json!("held"), &json!(5), &json!("interrupted")));
+    assert_eq!(
+        (&held["outcome"], &held["exit_code"], &held["error"]["kind"]),
+        (&json!("held"), &json!(5), &json!("interrupted"))
+    );
     assert!(held["error"]["hint"].as_str().unwrap().contains("longshore resume"));
     assert_eq!(held["functions"][0]["routing"], json!({ "stable": "1", "canary": "2", "share": 0.25 }));
 
@@ -35,10 +38,17 @@ fn abort_returns_an_open_run() {
     let wrong = scratch.json(6, &["abort", "--run", "01J8Z0B4Q5W6X7Y8Z9A0B1C2D3"]);
     assert_eq!(wrong["error"]["kind"], "open_run");
     let aborted = scratch.json(0, &["abort", "--run", held["run"].as_str().unwrap()]);
-    assert_eq!((&aborted["outcome"], &aborted["functions"][0]["routing"]["stable"]), (&json!("returned"), &json!("1")));
+    assert_eq!(
+        (&aborted["outcome"], &aborted["functions"][0]["routing"]["stable"]),
+        (&json!("returned"), &json!("1"))
+    );
     for verb in ["abort", "promote", "resume"] {
         let refused = scratch.json(3, &[verb]);
-        assert_eq!((&refused["outcome"], &refused["error"]["kind"]), (&json!("refused"), &json!("nothing_open")), "{verb}");
+        assert_eq!(
+            (&refused["outcome"], &refused["error"]["kind"]),
+            (&json!("refused"), &json!("nothing_open")),
+            "{verb}"
+        );
     }
 }
 
@@ -53,9 +63,16 @@ fn a_deploy_beside_an_open_run_is_preempted_and_names_it() {
     assert!(refused["error"]["message"].as_str().unwrap().contains(run));
 
     let deployed = scratch.json(0, &["deploy", "--abort", "--set", "vars.version=v3"]);
-    assert_eq!((&deployed["outcome"], &deployed["functions"][0]["from"], &deployed["functions"][0]["to"]), (&json!("arrived"), &json!("1"), &json!("3")));
-    let outcomes: Vec<Value> =
-        scratch.json(0, &["history"])["runs"].as_array().unwrap().iter().map(|run| run["outcome"].clone()).collect();
+    assert_eq!(
+        (&deployed["outcome"], &deployed["functions"][0]["from"], &deployed["functions"][0]["to"]),
+        (&json!("arrived"), &json!("1"), &json!("3"))
+    );
+    let outcomes: Vec<Value> = scratch.json(0, &["history"])["runs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|run| run["outcome"].clone())
+        .collect();
     assert_eq!(outcomes, [json!("arrived"), json!("returned"), json!("arrived")]);
 }
 
@@ -75,7 +92,10 @@ fn a_rollback_during_a_rollout_returns_it_and_the_driver_stops() {
     scratch.deploy("v1");
     let driver = scratch.start_canary("v2");
     let document = scratch.json(0, &["rollback"]);
-    assert_eq!((&document["outcome"], &document["functions"][0]["routing"]["stable"]), (&json!("returned"), &json!("1")));
+    assert_eq!(
+        (&document["outcome"], &document["functions"][0]["routing"]["stable"]),
+        (&json!("returned"), &json!("1"))
+    );
     let driven = driver.finish();
     assert_eq!(driven["exit_code"], 6, "{driven}");
     assert_eq!(driven["error"]["kind"], "taken_over");
@@ -92,8 +112,16 @@ fn without_the_ledger_a_split_can_still_be_decided() {
         let elsewhere = scratch.json(6, &["deploy", "--set", "vars.version=v3"]);
         assert_eq!(elsewhere["error"]["kind"], "open_run", "the alias's description says so");
         let status = scratch.json(0, &["status"]);
-        assert!(status["functions"][0]["notes"][0].as_str().unwrap().contains("is open by the alias's description"));
+        assert!(
+            status["functions"][0]["notes"][0]
+                .as_str()
+                .unwrap()
+                .contains("is open by the alias's description")
+        );
         let document = scratch.json(0, &[verb]);
-        assert_eq!(document["functions"][0]["routing"], json!({ "stable": stable, "canary": null, "share": 0.0 }));
+        assert_eq!(
+            document["functions"][0]["routing"],
+            json!({ "stable": stable, "canary": null, "share": 0.0 })
+        );
     }
 }

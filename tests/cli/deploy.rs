@@ -17,14 +17,17 @@ fn a_first_deploy_prints_the_document_and_serves() {
         keys(&document),
         ["schema", "command", "outcome", "exit_code", "elapsed_ms", "error", "errors", "run", "functions"]
     );
-    assert_eq!((&document["schema"], &document["command"], &document["outcome"]), (&json!(1), &json!("deploy"), &json!("arrived")));
+    assert_eq!(
+        (&document["schema"], &document["command"], &document["outcome"]),
+        (&json!(1), &json!("deploy"), &json!("arrived"))
+    );
     assert_eq!((&document["error"], &document["errors"]), (&Value::Null, &json!([])));
     assert_eq!(document["run"].as_str().unwrap().len(), 26);
 
     let row = &document["functions"][0];
     for key in [
-        "function", "target", "provider", "name", "alias", "outcome", "image", "url", "from", "to", "routing", "scan", "calls",
-        "error",
+        "function", "target", "provider", "name", "alias", "outcome", "image", "url", "from", "to",
+        "routing", "scan", "calls", "error",
     ] {
         assert!(row.get(key).is_some(), "the row has no {key}: {row}");
     }
@@ -32,7 +35,10 @@ fn a_first_deploy_prints_the_document_and_serves() {
     assert_eq!((&row["from"], &row["to"]), (&Value::Null, &json!("1")));
     assert_eq!(row["routing"], json!({ "stable": "1", "canary": null, "share": 0.0 }));
     assert_eq!(row["scan"], Value::Null);
-    assert_eq!(keys(&row["calls"]), ["functions", "registry_api", "registry", "scanner", "metrics", "identity"]);
+    assert_eq!(
+        keys(&row["calls"]),
+        ["functions", "registry_api", "registry", "scanner", "metrics", "identity"]
+    );
     let image = &row["image"];
     assert_eq!(keys(image), ["source", "digest", "reference", "source_digest", "changed"]);
     assert!(image["reference"].as_str().unwrap().ends_with(image["digest"].as_str().unwrap()));
@@ -67,7 +73,10 @@ fn deploying_the_same_again_is_unchanged_and_writes_nothing() {
 fn plan_says_what_deploy_would_do_and_changes_nothing() {
     let scratch = Scratch::new();
     let first = scratch.json(0, &["plan"]);
-    assert_eq!((&first["outcome"], &first["functions"][0]["outcome"]), (&json!("planned"), &json!("planned")));
+    assert_eq!(
+        (&first["outcome"], &first["functions"][0]["outcome"]),
+        (&json!("planned"), &json!("planned"))
+    );
     assert!(!scratch.path().join(".longshore").exists(), "a plan on nothing makes nothing");
 
     scratch.deploy("v1");
@@ -108,10 +117,15 @@ fn a_canary_goes_through_its_steps() {
 fn jsonl_ends_with_the_document_and_has_the_ledgers_events() {
     let scratch = Scratch::new();
     let ran = scratch.run(&["deploy", "--output", "jsonl"]);
-    let lines: Vec<Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect();
+    let lines: Vec<Value> =
+        ran.stdout.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect();
     let (document, events) = lines.split_last().unwrap();
     assert_eq!((&document["outcome"], ran.code), (&json!("arrived"), 0));
-    assert!(events.iter().all(|event| event["event"].is_string() && event["at"].is_string()), "{}", ran.stdout);
+    assert!(
+        events.iter().all(|event| event["event"].is_string() && event["at"].is_string()),
+        "{}",
+        ran.stdout
+    );
     let entries: Vec<&str> = events
         .iter()
         .filter(|event| event["event"] == "ledger")
@@ -146,7 +160,10 @@ fn the_image_may_lie_in_a_layout_or_an_archive() {
     let scratch = Scratch::new();
     let digest = scratch.deploy("v1")["image"]["digest"].as_str().unwrap().to_owned();
     scratch.layout_of(&digest, "image");
-    let tar = std::process::Command::new("tar").args(["cf", "image.tar", "-C", "image", "."]).current_dir(scratch.path()).status();
+    let tar = std::process::Command::new("tar")
+        .args(["cf", "image.tar", "-C", "image", "."])
+        .current_dir(scratch.path())
+        .status();
     assert!(tar.unwrap().success());
     for source in ["oci:image:v1", "oci:image", "oci-archive:image.tar"] {
         let document = scratch.json(0, &["deploy", "--set", &format!("functions.hello.image={source}")]);

@@ -17,7 +17,8 @@ fn the_daemon_holds_no_pipe_of_whoever_started_it() {
     // A pipe that is not closed on exec, as careless parents leave them open to their children.
     let careless = rustix::pipe::pipe().unwrap();
     // As in $(longshore deploy): the pipes end when the command does, though the daemon lives on.
-    let mut child = scratch.command(&["deploy"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        scratch.command(&["deploy"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
     let parents = [target(&stdout), target(&stderr), target(&careless.0)];
     let reading = std::thread::spawn(move || {
@@ -66,7 +67,8 @@ fn a_second_daemon_on_one_directory_is_refused() {
 fn a_taken_port_is_named_and_the_code_is_3() {
     let scratch = Scratch::new();
     let status = scratch.json(0, &["local", "up"]);
-    let functions = status["endpoints"]["functions"].as_str().unwrap().trim_start_matches("http://").to_owned();
+    let functions =
+        status["endpoints"]["functions"].as_str().unwrap().trim_start_matches("http://").to_owned();
     scratch.json(0, &["local", "down"]);
     let taken = TcpListener::bind(&functions).unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
@@ -106,7 +108,11 @@ fn logs_show_what_a_function_wrote() {
     scratch.deploy("v1");
     scratch.json(0, &["invoke", "--path", "/health"]);
     let log = scratch.run(&["local", "logs", "shop-hello:1"]);
-    assert!(log.stdout.contains("hello v1 listens") && log.stdout.contains("GET /health 200 OK"), "{}", log.stdout);
+    assert!(
+        log.stdout.contains("hello v1 listens") && log.stdout.contains("GET /health 200 OK"),
+        "{}",
+        log.stdout
+    );
     assert_eq!(scratch.run(&["local", "logs"]).code, 0);
 }
 
@@ -142,7 +148,10 @@ fn with_full_disk(scratch: &Scratch, words: &[&str]) -> Ran {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     let longshore = scratch.command(words);
     let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--mount", "sh", "-e"]).arg(&path).arg(longshore.get_program());
+    command
+        .args(["--user", "--map-root-user", "--mount", "sh", "-e"])
+        .arg(&path)
+        .arg(longshore.get_program());
     command.args(longshore.get_args()).current_dir(scratch.path()).stdin(Stdio::null());
     for (name, value) in longshore.get_envs() {
         match value {

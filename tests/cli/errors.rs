@@ -6,7 +6,10 @@ use crate::support::{MANIFEST, Scratch, http};
 
 fn error(document: &Value) -> (&str, &str) {
     let error = &document["error"];
-    assert!(error["message"].is_string() && error.get("hint").is_some() && error.get("at").is_some(), "{document}");
+    assert!(
+        error["message"].is_string() && error.get("hint").is_some() && error.get("at").is_some(),
+        "{document}"
+    );
     assert_eq!(document["errors"][0], *error);
     (error["kind"].as_str().unwrap(), error["message"].as_str().unwrap())
 }
@@ -23,7 +26,11 @@ fn a_usage_error_is_a_document_too() {
         (&["history", "a:b:c"], "history"),
     ] {
         let document = scratch.json(2, words);
-        assert_eq!((&document["outcome"], &document["command"]), (&json!("invalid"), &json!(command)), "{words:?}");
+        assert_eq!(
+            (&document["outcome"], &document["command"]),
+            (&json!("invalid"), &json!(command)),
+            "{words:?}"
+        );
         assert_eq!(error(&document).0, "usage");
     }
     let human = scratch.run(&["deploy", "--colour"]);
@@ -40,7 +47,11 @@ fn mistakes_of_a_manifest_are_told_all_at_once() {
     assert!(errors.len() >= 2, "{document}");
     assert_eq!(errors[0]["at"], json!({ "file": "deploy.yaml", "line": 4, "column": 1 }));
     let human = scratch.run(&["deploy"]);
-    assert!(human.stderr.contains("unknown key `tga`") && human.stderr.contains("did you mean `tag`?"), "{}", human.stderr);
+    assert!(
+        human.stderr.contains("unknown key `tga`") && human.stderr.contains("did you mean `tag`?"),
+        "{}",
+        human.stderr
+    );
 
     let missing = Scratch::empty();
     let document = missing.json(2, &["deploy"]);
@@ -53,7 +64,8 @@ fn an_image_that_cannot_be_used_is_refused_and_moves_nothing() {
     let first = scratch.deploy("v1");
     let digest = first["image"]["digest"].as_str().unwrap().to_owned();
     let url = first["url"].as_str().unwrap().to_owned();
-    let deploy = |image: &str| scratch.json(3, &["deploy", "--set", &format!("functions.hello.image={image}")]);
+    let deploy =
+        |image: &str| scratch.json(3, &["deploy", "--set", &format!("functions.hello.image={image}")]);
     let before = (scratch.writes(), scratch.ledger());
 
     assert_eq!(error(&deploy("oci:nowhere")).0, "image_missing");
@@ -71,7 +83,11 @@ fn an_image_that_cannot_be_used_is_refused_and_moves_nothing() {
     assert_eq!(error(&deploy("oci:truncated")).0, "image_corrupt");
 
     let swapped = fresh("swapped").join(&manifest);
-    std::fs::write(&swapped, String::from_utf8(text.clone()).unwrap().replace("\"schemaVersion\":2", "\"schemaVersion\":1")).unwrap();
+    std::fs::write(
+        &swapped,
+        String::from_utf8(text.clone()).unwrap().replace("\"schemaVersion\":2", "\"schemaVersion\":1"),
+    )
+    .unwrap();
     assert_eq!(error(&deploy("oci:swapped")).0, "image_corrupt");
 
     let parsed: Value = serde_json::from_slice(&text).unwrap();
@@ -95,7 +111,16 @@ fn an_image_that_cannot_be_used_is_refused_and_moves_nothing() {
     std::fs::write(fresh("climbing").join("index.json"), r#"{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:../../../../../etc/passwd","size":10}]}"#).unwrap();
     assert_eq!(error(&deploy("oci:climbing")).0, "image_corrupt");
 
-    let other = scratch.json(3, &["deploy", "--set", "functions.hello.image=oci:image", "--set", "functions.hello.platform=linux/s390x"]);
+    let other = scratch.json(
+        3,
+        &[
+            "deploy",
+            "--set",
+            "functions.hello.image=oci:image",
+            "--set",
+            "functions.hello.platform=linux/s390x",
+        ],
+    );
     assert!(error(&other).0.starts_with("image_"), "{other}");
 
     assert_eq!((scratch.writes(), scratch.ledger()), before);
@@ -108,9 +133,11 @@ fn a_version_that_does_not_start_is_refused_and_the_old_one_serves() {
     let url = scratch.deploy("v1")["url"].as_str().unwrap().to_owned();
     scratch.write("broken", "#!/nowhere/sh\n");
     for (program, said) in [("/app/absent", "/app/absent"), ("/app/broken", "broken")] {
-        let manifest = MANIFEST
-            .replace("entrypoint: [/app/function]", &format!("entrypoint: [{program}]"))
-            .replace("source: page.html, destination: /app/page.html", "source: broken, destination: /app/broken, mode: '0755'");
+        let manifest =
+            MANIFEST.replace("entrypoint: [/app/function]", &format!("entrypoint: [{program}]")).replace(
+                "source: page.html, destination: /app/page.html",
+                "source: broken, destination: /app/broken, mode: '0755'",
+            );
         scratch.write("broken.yaml", &manifest);
         let document = scratch.json(3, &["deploy", "-f", "broken.yaml"]);
         assert_eq!(document["outcome"], "refused");
@@ -129,7 +156,10 @@ fn a_function_that_crashes_or_fails_is_told_by_invoke() {
     let scratch = Scratch::new();
     scratch.deploy("v1");
     let fine = scratch.json(0, &["invoke", "hello", "--payload", r#"{"ping": true}"#]);
-    assert_eq!((&fine["version"], &fine["status"], &fine["function_error"]), (&json!("1"), &json!(200), &Value::Null));
+    assert_eq!(
+        (&fine["version"], &fine["status"], &fine["function_error"]),
+        (&json!("1"), &json!(200), &Value::Null)
+    );
     assert_eq!(fine["payload"]["hello"], "v1");
     for key in ["version", "status", "payload", "function_error", "log"] {
         assert!(fine.get(key).is_some(), "{key}");
@@ -152,20 +182,37 @@ fn a_smoke_request_that_fails_moves_no_traffic() {
     let refused = scratch.json(3, &["deploy", "--set", "vars.version=v2", "--set", &smoke("/fail")]);
     assert_eq!(error(&refused).0, "smoke");
     assert_eq!(scratch.json(0, &["status"])["functions"][0]["routing"]["stable"], "1");
-    assert_eq!(scratch.json(0, &["deploy", "--set", "vars.version=v2", "--set", &smoke("/health")])["outcome"], "arrived");
+    assert_eq!(
+        scratch.json(0, &["deploy", "--set", "vars.version=v2", "--set", &smoke("/health")])["outcome"],
+        "arrived"
+    );
 }
 
 #[test]
 fn what_the_provider_does_not_offer_is_refused_by_name() {
     let scratch = Scratch::new();
     scratch.deploy("v1");
-    let scan = scratch.json(3, &["deploy", "--set", "vars.version=v2", "--set", "functions.hello.scan={ refuse: high }"]);
+    let scan = scratch
+        .json(3, &["deploy", "--set", "vars.version=v2", "--set", "functions.hello.scan={ refuse: high }"]);
     assert_eq!((error(&scan).0, &scan["functions"][0]["scan"]["verdict"]), ("scan", &json!("refused")));
-    let gate = "functions.hello.shift={ strategy: canary, steps: [10%], soak: 1m, gate: { errors: { max: 1% } } }";
+    let gate =
+        "functions.hello.shift={ strategy: canary, steps: [10%], soak: 1m, gate: { errors: { max: 1% } } }";
     let gate = scratch.json(3, &["deploy", "--set", "vars.version=v2", "--set", gate]);
     assert_eq!(error(&gate).0, "unsupported");
-    let warned = scratch.json(0, &["deploy", "--set", "vars.version=v2", "--set", "functions.hello.scan={ refuse: high, on_absent: warn }"]);
-    assert_eq!(warned["functions"][0]["scan"], json!({ "verdict": "absent", "findings": { "critical": 0, "high": 0, "medium": 0, "low": 0, "unknown": 0 } }));
+    let warned = scratch.json(
+        0,
+        &[
+            "deploy",
+            "--set",
+            "vars.version=v2",
+            "--set",
+            "functions.hello.scan={ refuse: high, on_absent: warn }",
+        ],
+    );
+    assert_eq!(
+        warned["functions"][0]["scan"],
+        json!({ "verdict": "absent", "findings": { "critical": 0, "high": 0, "medium": 0, "low": 0, "unknown": 0 } })
+    );
 }
 
 #[test]
@@ -203,7 +250,13 @@ fn no_secret_of_the_environment_is_ever_shown() {
     let secret = "s3cr3t-v4lue";
     scratch.write("deploy.yaml", &MANIFEST.replace("GREETING: hello", "GREETING: '${env.TOKEN}'"));
     let mut seen = String::new();
-    for words in [&["deploy", "-vv", "--output", "json"][..], &["plan", "--output", "json"], &["status", "-vv"], &["history"], &["deploy", "-vv", "--output", "jsonl", "--set", "vars.version=v2"]] {
+    for words in [
+        &["deploy", "-vv", "--output", "json"][..],
+        &["plan", "--output", "json"],
+        &["status", "-vv"],
+        &["history"],
+        &["deploy", "-vv", "--output", "jsonl", "--set", "vars.version=v2"],
+    ] {
         let output = scratch.command(words).env("TOKEN", secret).output().unwrap();
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         seen.push_str(&String::from_utf8_lossy(&output.stdout));

@@ -49,7 +49,11 @@ impl Client {
         }
         let mut body = vec![0; length];
         self.connection.read_exact(&mut body).map_err(|error| error.to_string())?;
-        if status.starts_with("http/1.1 200") { Ok(version) } else { Err(format!("{status}: {}", String::from_utf8_lossy(&body))) }
+        if status.starts_with("http/1.1 200") {
+            Ok(version)
+        } else {
+            Err(format!("{status}: {}", String::from_utf8_lossy(&body)))
+        }
     }
 }
 

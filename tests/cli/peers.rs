@@ -7,7 +7,11 @@ use serde_json::{Value, json};
 use crate::support::{Ran, Scratch, have, http, until};
 
 fn skopeo_digest(reference: &str) -> Value {
-    let ran = Ran::of(Command::new("skopeo").args(["inspect", "--tls-verify=false", &format!("docker://{reference}")]));
+    let ran = Ran::of(Command::new("skopeo").args([
+        "inspect",
+        "--tls-verify=false",
+        &format!("docker://{reference}"),
+    ]));
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     ran.document()["Digest"].clone()
 }
@@ -69,7 +73,10 @@ fn skopeo_reads_what_was_deployed_and_what_was_pushed() {
 
     let again = scratch.json(0, &["push", "oci:image:v1", &destination]);
     let row = &again["images"][0];
-    assert_eq!((&row["outcome"], &row["bytes_sent"], &row["blobs"]["sent"]), (&json!("unchanged"), &json!(0), &json!(0)));
+    assert_eq!(
+        (&row["outcome"], &row["bytes_sent"], &row["blobs"]["sent"]),
+        (&json!("unchanged"), &json!(0), &json!(0))
+    );
     assert!(row["calls"]["registry"].as_u64().unwrap() <= 2, "{row}");
 
     // Another tag: the blobs are there, only the manifest goes over.
@@ -89,7 +96,8 @@ fn destinations_fail_alone_and_the_code_tells() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (good, bad) = (format!("{}/a:v1", registry.address), format!("{closed}/a:v1"));
     let document = scratch.json(7, &["push", "oci:image", &good, &bad]);
-    let outcomes: Vec<&Value> = document["images"].as_array().unwrap().iter().map(|row| &row["outcome"]).collect();
+    let outcomes: Vec<&Value> =
+        document["images"].as_array().unwrap().iter().map(|row| &row["outcome"]).collect();
     assert_eq!(outcomes, ["arrived", "failed"]);
     assert!(document["error"]["message"].as_str().unwrap().contains(&closed.to_string()));
 
@@ -105,16 +113,29 @@ fn skopeo_pushes_to_the_local_registry_and_longshore_deploys_what_it_pulls() {
     let scratch = Scratch::new();
     let digest = scratch.deploy("v1")["image"]["digest"].as_str().unwrap().to_owned();
     scratch.layout_of(&digest, "image");
-    let registry = scratch.json(0, &["local", "status"])["endpoints"]["registry"].as_str().unwrap().replace("http://", "");
+    let registry = scratch.json(0, &["local", "status"])["endpoints"]["registry"]
+        .as_str()
+        .unwrap()
+        .replace("http://", "");
     let there = format!("docker://{registry}/by/skopeo:x");
     for (from, to) in [("oci:image:v1", there.as_str()), (there.as_str(), "oci:back:v1")] {
         let ran = Ran::of(
             Command::new("skopeo")
-                .args(["--insecure-policy", "copy", "--src-tls-verify=false", "--dest-tls-verify=false", from, to])
+                .args([
+                    "--insecure-policy",
+                    "copy",
+                    "--src-tls-verify=false",
+                    "--dest-tls-verify=false",
+                    from,
+                    to,
+                ])
                 .current_dir(scratch.path()),
         );
         assert_eq!(ran.code, 0, "{from} {to}: {}", ran.stderr);
     }
     let document = scratch.json(0, &["deploy", "--set", "functions.hello.image=oci:back:v1"]);
-    assert_eq!((&document["outcome"], &document["functions"][0]["image"]["digest"]), (&json!("unchanged"), &json!(digest)));
+    assert_eq!(
+        (&document["outcome"], &document["functions"][0]["image"]["digest"]),
+        (&json!("unchanged"), &json!(digest))
+    );
 }

@@ -28,6 +28,7 @@ fn the_walk_goes_through_in_time_from_any_directory_and_leaves_nothing() {
     for said in ["returned", "version 2 -> 1", "\"hello\":\"v2\"", "v2 was bad"] {
         assert!(walk.stdout.contains(said), "{said} is not in:\n{}", walk.stdout);
     }
-    let left: Vec<_> = std::fs::read_dir(temporary.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(temporary.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(left.is_empty(), "{left:?}");
 }

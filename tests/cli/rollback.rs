@@ -20,7 +20,10 @@ fn rollback_is_one_read_and_one_write_and_twice_goes_further_back() {
         assert_eq!(http("GET", &url, "").unwrap().body, answer);
     }
     let refused = scratch.json(3, &["rollback"]);
-    assert_eq!((&refused["outcome"], &refused["error"]["kind"]), (&json!("refused"), &json!("nothing_behind")));
+    assert_eq!(
+        (&refused["outcome"], &refused["error"]["kind"]),
+        (&json!("refused"), &json!("nothing_behind"))
+    );
     let message = refused["error"]["message"].as_str().unwrap();
     assert!(message.contains("3, 2"), "the candidates are named: {message}");
     assert!(refused["error"]["hint"].as_str().unwrap().contains("--to"));
@@ -48,7 +51,10 @@ fn a_version_that_never_arrived_is_no_target() {
     scratch.hold_canary("v3");
     assert_eq!(scratch.json(0, &["abort"])["outcome"], "returned");
     let document = scratch.json(0, &["rollback"]);
-    assert_eq!((&document["functions"][0]["from"], &document["functions"][0]["to"]), (&json!("2"), &json!("1")));
+    assert_eq!(
+        (&document["functions"][0]["from"], &document["functions"][0]["to"]),
+        (&json!("2"), &json!("1"))
+    );
 }
 
 #[test]
@@ -84,7 +90,11 @@ fn a_check_looks_at_the_target_and_writes_nothing() {
 #[test]
 fn history_tells_who_did_what_and_what_undid_it() {
     let scratch = Scratch::new();
-    let ran = scratch.command(&["deploy", "--message", "the first"]).env("USER", "ann").env("GITHUB_SHA", "3f9a61c").output();
+    let ran = scratch
+        .command(&["deploy", "--message", "the first"])
+        .env("USER", "ann")
+        .env("GITHUB_SHA", "3f9a61c")
+        .output();
     assert!(ran.unwrap().status.success());
     scratch.deploy("v2");
     scratch.json(0, &["rollback"]);
@@ -96,7 +106,10 @@ fn history_tells_who_did_what_and_what_undid_it() {
     assert_eq!(column("to"), [json!("1"), json!("2"), json!("1")]);
     assert_eq!(runs[0]["undoes"], runs[1]["run"]);
     let first = &runs[2];
-    assert_eq!((&first["by"], &first["commit"], &first["message"]), (&json!("ann"), &json!("3f9a61c"), &json!("the first")));
+    assert_eq!(
+        (&first["by"], &first["commit"], &first["message"]),
+        (&json!("ann"), &json!("3f9a61c"), &json!("the first"))
+    );
     for key in ["run", "outcome", "digest", "host", "ci_url", "started", "ended"] {
         assert!(first.get(key).is_some(), "{key}");
     }

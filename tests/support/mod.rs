@@ -17,7 +17,8 @@ pub(crate) const LONGSHORE: &str = env!("CARGO_BIN_EXE_longshore");
 /// The quickstart's function built as `version`, static; built once per test run and version.
 pub(crate) fn function(version: &str) -> PathBuf {
     static BUILDING: Mutex<()> = Mutex::new(());
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("function-{}-{version}", std::process::id()));
+    let folder =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("function-{}-{version}", std::process::id()));
     let guard = BUILDING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let program = folder.join("build/function");
     if !program.exists() {
@@ -67,7 +68,8 @@ impl Scratch {
     pub(crate) fn new() -> Self {
         let scratch = Self::empty();
         for version in ["v1", "v2", "v3"] {
-            std::fs::copy(function(version), scratch.path().join(format!("function-{version}"))).expect("the function");
+            std::fs::copy(function(version), scratch.path().join(format!("function-{version}")))
+                .expect("the function");
         }
         scratch.write("page.html", "<h1>{version}</h1>\n");
         scratch.write("deploy.yaml", MANIFEST);
@@ -100,7 +102,10 @@ impl Scratch {
         command.args(words).current_dir(self.path()).stdin(Stdio::null());
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
-            if text.starts_with("LONGSHORE_") || text.starts_with("GIT_") || ["CI", "NO_COLOR", "DOCKER_CONFIG"].contains(&text.as_ref()) {
+            if text.starts_with("LONGSHORE_")
+                || text.starts_with("GIT_")
+                || ["CI", "NO_COLOR", "DOCKER_CONFIG"].contains(&text.as_ref())
+            {
                 command.env_remove(&name);
             }
         }
@@ -132,7 +137,8 @@ impl Scratch {
 
     /// The lines of the local cloud's journal: every write it accepted.
     pub(crate) fn writes(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.path().join(".longshore/local/functions/journal.jsonl")).unwrap_or_default();
+        let text = std::fs::read_to_string(self.path().join(".longshore/local/functions/journal.jsonl"))
+            .unwrap_or_default();
         text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
     }
 }
@@ -169,8 +175,9 @@ impl Ran {
 
     /// The one JSON document on stdout.
     pub(crate) fn document(&self) -> Value {
-        serde_json::from_str(&self.stdout)
-            .unwrap_or_else(|error| panic!("stdout is no JSON document: {error}\n{}\n{}", self.stdout, self.stderr))
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| {
+            panic!("stdout is no JSON document: {error}\n{}\n{}", self.stdout, self.stderr)
+        })
     }
 }
 
@@ -198,11 +205,19 @@ pub(crate) fn http(method: &str, url: &str, body: &str) -> std::io::Result<Answe
     let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
     let mut stream = TcpStream::connect(host)?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    write!(stream, "{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())?;
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )?;
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line)?;
-    let status = line.split(' ').nth(1).and_then(|word| word.parse().ok()).ok_or_else(|| std::io::Error::other(line.clone()))?;
+    let status = line
+        .split(' ')
+        .nth(1)
+        .and_then(|word| word.parse().ok())
+        .ok_or_else(|| std::io::Error::other(line.clone()))?;
     let mut headers = Vec::new();
     loop {
         line.clear();
@@ -230,7 +245,8 @@ pub(crate) fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
 /// Whether `program` is there. In CI a missing one is a failure: the suite would otherwise pass without its peer.
 pub(crate) fn have(program: impl AsRef<OsStr>) -> bool {
     let name = program.as_ref().to_string_lossy().into_owned();
-    let found = std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(&name).is_file()));
+    let found = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(&name).is_file()));
     assert!(found || std::env::var_os("CI").is_none(), "CI is set and {name} is not installed");
     if !found {
         eprintln!("skipped: {name} is not installed");
@@ -278,7 +294,8 @@ impl Scratch {
     pub(crate) fn until_split(&self) {
         until("a split alias", || {
             let document = self.json(0, &["status"]);
-            (document["functions"][0]["routing"]["share"] == 0.25 && self.last_event() == "settled").then_some(())
+            (document["functions"][0]["routing"]["share"] == 0.25 && self.last_event() == "settled")
+                .then_some(())
         });
     }
 
@@ -325,7 +342,8 @@ impl Scratch {
 
     /// Copies the image `digest` of the local registry's repository `hello` into an OCI layout, over plain HTTP.
     pub(crate) fn layout_of(&self, digest: &str, folder: &str) {
-        let registry = self.json(0, &["local", "status"])["endpoints"]["registry"].as_str().expect("it runs").to_owned();
+        let registry =
+            self.json(0, &["local", "status"])["endpoints"]["registry"].as_str().expect("it runs").to_owned();
         let blobs = self.path().join(folder).join("blobs/sha256");
         std::fs::create_dir_all(&blobs).expect("a folder");
         let hex = |digest: &str| digest.trim_start_matches("sha256:").to_owned();
@@ -358,7 +376,8 @@ fn http_bytes(url: &str) -> Vec<u8> {
     let (host, path) = rest.split_at(rest.find('/').expect("a path"));
     let mut stream = TcpStream::connect(host).expect("the registry listens");
     let accept = "accept: application/vnd.oci.image.manifest.v1+json";
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: {host}\r\n{accept}\r\nconnection: close\r\n\r\n").expect("it is sent");
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {host}\r\n{accept}\r\nconnection: close\r\n\r\n")
+        .expect("it is sent");
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).expect("an answer");
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");

@@ -6,8 +6,8 @@ use std::path::Path;
 use longshore_contract::AliasRef;
 
 use super::super::args::{DeployArgs, ManifestArgs, OutputArgs, PlanArgs};
-use super::super::exit::Asked;
 use super::super::clouds::{Clouds, Wake, unit_name};
+use super::super::exit::Asked;
 use super::super::session::{Mode, PATIENCE, Session, ledger_of, side_by_side};
 use super::super::{Answer, rows};
 use crate::manifest::{self, Unit};

@@ -503,6 +503,7 @@ impl World {
             audit: audit("ann"),
             from: self.routing(),
             image: None,
+            to: None,
             config: None,
             undoes: None,
             tool: "0.1.0".to_owned(),
