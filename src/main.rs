@@ -1,2 +1,7 @@
-//! placeholder
-fn main() {}
+//! Parses, runs, exits.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    longshore::cli::main(std::env::args_os())
+}

@@ -14,13 +14,13 @@ pub struct Error {
     /// What was asked, as a verb: `publish`, `move alias`.
     pub operation: &'static str,
     /// What it was asked of, as the cloud names it.
-    pub subject: String,
+    pub subject: Box<str>,
     /// The cloud's own code, kept even when it is unknown to us.
-    pub code: Option<String>,
+    pub code: Option<Box<str>>,
     /// What the cloud said, in one line and with secrets taken out.
-    pub message: String,
+    pub message: Box<str>,
     /// The cloud's name for this request, for its support desk.
-    pub request_id: Option<String>,
+    pub request_id: Option<Box<str>>,
 }
 
 impl Error {
@@ -34,22 +34,22 @@ impl Error {
         Self {
             kind,
             operation,
-            subject: subject.to_string(),
+            subject: subject.to_string().into(),
             code: None,
-            message: message.to_string(),
+            message: message.to_string().into(),
             request_id: None,
         }
     }
 
     /// The same error with the cloud's own code.
     pub fn with_code(mut self, code: impl ToString) -> Self {
-        self.code = Some(code.to_string());
+        self.code = Some(code.to_string().into());
         self
     }
 
     /// The same error with the cloud's name for the request.
     pub fn with_request_id(mut self, id: Option<String>) -> Self {
-        self.request_id = id;
+        self.request_id = id.map(Into::into);
         self
     }
 

@@ -117,7 +117,7 @@ pub struct VersionSummary {
 }
 
 /// An alias as it was read: the only source of a [`Revision`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alias {
     /// Where it sends its traffic.
     pub routing: Routing,

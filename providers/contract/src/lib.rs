@@ -37,7 +37,7 @@ pub use names::{
 };
 pub use note::{Breadcrumb, Note, Progress};
 pub use provider::{
-    Embedded, EmbeddedStatus, Finding, Follow, LogsOf, Provider, Registration, Severity, Traffic,
+    Embedded, EmbeddedStatus, Finding, Follow, LogsOf, Provider, Registration, Severity, Started, Traffic,
 };
 pub use registry::{Credential, Ensured, Login, Reference, Registry, Repository, Tag};
 pub use routing::{Routing, Share};

@@ -82,6 +82,10 @@ pub trait Embedded: Send + Sync {
     /// endpoints accept connections. Two callers at once start one daemon.
     async fn up(&self, settings: &Settings) -> Result<EmbeddedStatus>;
 
+    /// Makes sure that the daemon of a cloud that exists runs, as [`Embedded::up`] does; `None`, and nothing is made, where
+    /// the settings name no cloud that was ever started.
+    async fn wake(&self, settings: &Settings) -> Result<Option<EmbeddedStatus>>;
+
     /// Ends the daemon and every function it runs; waits until both are gone. Fine when it does not run.
     async fn down(&self, settings: &Settings) -> Result<()>;
 
@@ -130,12 +134,23 @@ pub struct EmbeddedStatus {
     pub directory: std::path::PathBuf,
     /// The daemon's process.
     pub pid: u32,
+    /// Whether it ran already.
+    pub started: Started,
     /// Where its registry listens.
     pub registry: SocketAddr,
     /// Where its functions answer.
     pub functions: SocketAddr,
     /// What was counted since the daemon started, a row per version that was called or is running.
     pub traffic: Vec<Traffic>,
+}
+
+/// Whether a daemon ran already when it was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Started {
+    /// It was started for this.
+    Now,
+    /// It ran.
+    Before,
 }
 
 /// One version's traffic since its daemon started.

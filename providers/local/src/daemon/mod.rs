@@ -11,7 +11,7 @@ mod up;
 use std::path::Path;
 
 use async_trait::async_trait;
-use longshore_contract::{Embedded, EmbeddedStatus, Error, ErrorKind, Follow, LogsOf, Result, Settings};
+use longshore_contract::{Embedded, EmbeddedStatus, Error, ErrorKind, Follow, LogsOf, Result, Settings, Started};
 
 use crate::control::wire::{PREFIX, StatusView};
 use crate::daemon::lock::Lock;
@@ -27,14 +27,25 @@ pub(crate) struct Daemon;
 impl Embedded for Daemon {
     async fn up(&self, settings: &Settings) -> Result<EmbeddedStatus> {
         let directory = locate(settings)?;
-        let running = up::up(&directory).await?;
+        let (running, started) = up::up(&directory).await?;
         Ok(EmbeddedStatus {
             directory: directory.path().to_owned(),
             pid: running.pid,
+            started,
             registry: running.registry,
             functions: running.functions,
             traffic: Vec::new(),
         })
+    }
+
+    async fn wake(&self, settings: &Settings) -> Result<Option<EmbeddedStatus>> {
+        let directory = locate(settings)?;
+        let subject = directory.path().display().to_string();
+        let identity = directory.identity().map_err(|error| error.into_error("look for the cloud in", &subject))?;
+        match identity {
+            Some(_) => self.up(settings).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     async fn down(&self, settings: &Settings) -> Result<()> {
@@ -52,6 +63,7 @@ impl Embedded for Daemon {
         Ok(Some(EmbeddedStatus {
             directory: directory.path().to_owned(),
             pid: status.pid,
+            started: Started::Before,
             registry: status.registry,
             functions: status.functions,
             traffic: status.traffic.into_iter().map(Into::into).collect(),

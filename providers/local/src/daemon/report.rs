@@ -31,12 +31,12 @@ impl Report {
     /// The report of a daemon that could not start.
     pub(crate) fn failed(error: &Error) -> Self {
         let code = match (&error.code, &error.kind) {
-            (Some(code), _) => code.clone(),
+            (Some(code), _) => code.to_string(),
             (None, ErrorKind::Quota) => "StorageFull".to_owned(),
             (None, ErrorKind::Invalid) => "InvalidParameter".to_owned(),
             (None, _) => "Unexpected".to_owned(),
         };
-        Self::Failed { code, message: error.message.clone() }
+        Self::Failed { code, message: error.message.to_string() }
     }
 }
 

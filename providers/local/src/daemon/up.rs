@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use longshore_contract::{Error, ErrorKind, Result};
+use longshore_contract::{Error, ErrorKind, Result, Started};
 
 use crate::daemon::detach::detach;
 use crate::daemon::lock::Lock;
@@ -31,15 +31,15 @@ const REPORT_LIMIT: u64 = 64 * 1024;
 const ENVIRONMENT: [&str; 7] = ["PATH", "HOME", "USER", "LANG", "TMPDIR", "LONGSHORE_LOG", "RUST_BACKTRACE"];
 
 /// Makes sure that a daemon runs on `directory`, and says where. Without any request when it runs already.
-pub(crate) async fn up(directory: &StateDirectory) -> Result<Running> {
+pub(crate) async fn up(directory: &StateDirectory) -> Result<(Running, Started)> {
     if let Some(running) = running(directory).await? {
-        return Ok(running);
+        return Ok((running, Started::Before));
     }
     let directory = directory.clone();
     off_the_reactor(move || start(&directory)).await
 }
 
-fn start(directory: &StateDirectory) -> Result<Running> {
+fn start(directory: &StateDirectory) -> Result<(Running, Started)> {
     let subject = directory.path().display().to_string();
     let failed = |error: crate::state::StateError| error.into_error("start", &subject);
     directory.make().map_err(failed)?;
@@ -49,7 +49,7 @@ fn start(directory: &StateDirectory) -> Result<Running> {
     let (lock, begun) = (directory.lock(), Instant::now());
     while Lock::is_held(&lock).map_err(|error| failed(io_error("look at", &lock)(error)))? {
         if let Some(running) = directory.running().map_err(failed)? {
-            return Ok(running);
+            return Ok((running, Started::Before));
         }
         // It is just beginning, and will say where it listens, or ending, and will give the lock back.
         if begun.elapsed() > PATIENCE {
@@ -80,9 +80,10 @@ fn start(directory: &StateDirectory) -> Result<Running> {
     }
     // It was started by us and outlives us: nobody is to wait for it.
     drop(child);
-    directory.running().map_err(failed)?.ok_or_else(|| {
+    let running = directory.running().map_err(failed)?.ok_or_else(|| {
         Error::new(ErrorKind::Unexpected, "start", &subject, "the daemon ended as soon as it had started")
-    })
+    })?;
+    Ok((running, Started::Now))
 }
 
 /// The one place that knows how this program is told to be a daemon.

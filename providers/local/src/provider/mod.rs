@@ -150,7 +150,7 @@ impl Provider for Local {
             },
             Err(error) if error.kind == ErrorKind::Unavailable => Finding {
                 severity: Severity::Notice,
-                message: error.message,
+                message: error.message.into(),
                 hint: Some("`longshore deploy` and `longshore local up` start it".to_owned()),
             },
             Err(error) => return Err(error),

@@ -120,19 +120,26 @@ fn layers_lie_on_each_other() {
 #[test]
 fn a_whiteout_is_about_lower_layers_only() {
     let place = Place::new();
-    let lower = Tar::new().file("d/lower", "l").file("d/e/lower", "l").file("gone/deep/file", "l");
+    let lower = Tar::new()
+        .file("d/lower", "l")
+        .file("d/e/lower", "l")
+        .file("gone/deep/file", "l")
+        .file("fresh/old", "l");
     // The markers come last and first: their place in the layer means nothing.
     let upper = Tar::new()
         .file("d/upper", "u")
         .file("d/e/upper", "u")
         .file(".wh.d", "")
         .file(".wh.gone", "")
+        .directory("fresh")
+        .file(".wh.fresh", "")
         .file(".wh.was-never-there", "")
         .file("nowhere/.wh.x", "")
         .file(".wh..wh.plnk", "");
     place.unpack(&[lower.done(), upper.done()]).unwrap();
     assert!(!place.has("d/lower") && !place.has("d/e/lower") && !place.has("gone"));
     assert_eq!((place.text("d/upper"), place.text("d/e/upper")), ("u".to_owned(), "u".to_owned()));
+    assert!(place.has("fresh") && !place.has("fresh/old"));
     assert!(!place.has("nowhere") && !place.has(".wh..wh.plnk"));
 }
 

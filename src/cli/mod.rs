@@ -1,0 +1,153 @@
+//! The command line: it translates words into calls and what came of them into text and an exit code, and decides
+//! nothing.
+
+pub mod args;
+mod clouds;
+mod exit;
+mod faults;
+mod hints;
+mod home;
+mod output;
+mod progress;
+mod rows;
+mod session;
+mod subject;
+mod verbs;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{CommandFactory as _, FromArgMatches as _};
+
+use crate::manifest::Mistakes;
+use crate::report::{Body, Fault, Outcome, Report};
+use args::{Cli, Color, Output, OutputArgs, Verb};
+
+/// What a verb came to.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// A report.
+    Report {
+        /// How it ended.
+        outcome: Outcome,
+        /// What went wrong.
+        errors: Vec<Fault>,
+        /// What it brings.
+        body: Body,
+    },
+    /// A manifest with mistakes: people see each with its line, programs get them as errors.
+    Mistakes(Mistakes),
+    /// Text to be printed as it is.
+    Raw(String),
+    /// Everything was printed already.
+    Printed,
+}
+
+impl Answer {
+    /// An answer of a verb that did what it is for.
+    pub(crate) fn done(body: Body) -> Self {
+        Self::Report { outcome: Outcome::Done, errors: Vec::new(), body }
+    }
+
+    /// An answer of a verb that could not do what it is for.
+    pub(crate) fn failed(outcome: Outcome, errors: Vec<Fault>) -> Self {
+        Self::Report { outcome, errors, body: Body::Empty }
+    }
+}
+
+/// Parses the words, runs the verb, tells what came of it and returns the exit code.
+pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let began = Instant::now();
+    let words: Vec<OsString> = words.into_iter().collect();
+    let parsed =
+        Cli::command().try_get_matches_from(&words).and_then(|matches| Cli::from_arg_matches(&matches));
+    match parsed {
+        Ok(cli) => {
+            progress::start_log(&cli.output);
+            let command = cli.verb.word();
+            let answer = verbs::run(cli.verb, &cli.output);
+            finish(command, answer, began, &cli.output)
+        }
+        Err(error) if !error.use_stderr() => {
+            output::raw(&error.render().to_string());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let output = output_of(&words);
+            let answer = match output.output {
+                // clap's own rendering has colours and the usage line; programs get the same as a document.
+                Output::Human => {
+                    output::complain(&error.render().to_string());
+                    Answer::failed(Outcome::Invalid, Vec::new())
+                }
+                Output::Json | Output::Jsonl => Answer::failed(Outcome::Invalid, vec![usage_fault(&error)]),
+            };
+            finish(command_of(&words), answer, began, &output)
+        }
+    }
+}
+
+fn finish(command: &'static str, answer: Answer, began: Instant, args: &OutputArgs) -> ExitCode {
+    let (outcome, errors, body) = match answer {
+        Answer::Report { outcome, errors, body } => (outcome, errors, body),
+        Answer::Mistakes(mistakes) => match args.output {
+            Output::Human => {
+                output::complain(&format!("{mistakes}\n"));
+                (Outcome::Invalid, Vec::new(), Body::Empty)
+            }
+            Output::Json | Output::Jsonl => {
+                (Outcome::Invalid, mistakes.iter().map(faults::of_mistake).collect(), Body::Empty)
+            }
+        },
+        Answer::Raw(text) => {
+            output::raw(&text);
+            return ExitCode::SUCCESS;
+        }
+        Answer::Printed => return ExitCode::SUCCESS,
+    };
+    output::tell(&Report { command, outcome, elapsed: began.elapsed(), errors, body }, args);
+    ExitCode::from(outcome.exit_code())
+}
+
+/// The message of a usage error without clap's prefix, usage line and colours.
+fn usage_fault(error: &clap::Error) -> Fault {
+    let text = error.to_string();
+    let message = text.lines().take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    Fault {
+        kind: "usage".to_owned(),
+        message: message.trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>().join(" "),
+        hint: Some("`longshore VERB --help` shows what a verb takes".to_owned()),
+        at: None,
+    }
+}
+
+/// How the result was asked to be told, out of words that did not parse: programs get their document even then.
+fn output_of(words: &[OsString]) -> OutputArgs {
+    let text: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let flags = text.iter().zip(text.iter().skip(1).map(Some).chain([None]));
+    let stated = flags.filter_map(|(word, next)| match word.strip_prefix("--output") {
+        Some("") => next.cloned(),
+        Some(rest) => rest.strip_prefix('=').map(str::to_owned),
+        None => None,
+    });
+    let stated = stated.last().or_else(|| std::env::var("LONGSHORE_OUTPUT").ok());
+    let output = match stated.as_deref() {
+        Some("json") => Output::Json,
+        Some("jsonl") => Output::Jsonl,
+        _ => Output::Human,
+    };
+    OutputArgs { output, color: Color::Auto, verbose: 0 }
+}
+
+/// The verb out of words that did not parse, or the program's own name.
+fn command_of(words: &[OsString]) -> &'static str {
+    let command = Cli::command();
+    let verbs: Vec<String> = command.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
+    let stated = words
+        .iter()
+        .skip(1)
+        .map(|word| word.to_string_lossy())
+        .find(|word| verbs.iter().any(|verb| verb == word));
+    stated.and_then(|word| Verb::WORDS.iter().find(|known| **known == word).copied()).unwrap_or("longshore")
+}

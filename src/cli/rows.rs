@@ -1,0 +1,113 @@
+//! From landings to rows.
+
+use super::exit::{self, Asked};
+use super::faults;
+use crate::image::Change;
+use crate::ledger::{RunSummary, Step};
+use crate::pipeline::{Arrival, Failure, Landed, Landing, Subject};
+use crate::report::rows::{ChangeFacts, FindingCounts, OpenRun, ScanFacts, StepFacts};
+use crate::report::{Body, CallCounts, Fault, FunctionRow, ImageFacts, Outcome, RoutingFacts};
+use crate::scan::Verdict;
+
+use super::Answer;
+use longshore_contract::RunId;
+
+/// The row of one alias, from what was learned on the way and what came of it.
+pub(super) fn function(
+    subject: &Subject,
+    landing: Landing,
+    result: Result<Arrival, Failure>,
+    asked: Asked,
+) -> FunctionRow {
+    let (outcome, error) = match &result {
+        Ok(arrival) => {
+            let outcome = exit::of_arrival(arrival, asked);
+            (outcome, faults::of_arrival(arrival, outcome))
+        }
+        Err(failure) => {
+            let (outcome, fault) = faults::of_failure(failure);
+            (outcome, Some(fault))
+        }
+    };
+    row(subject, landing, outcome, error)
+}
+
+/// The row of one alias under an outcome that is known.
+pub(super) fn row(
+    subject: &Subject,
+    landing: Landing,
+    outcome: Outcome,
+    error: Option<Fault>,
+) -> FunctionRow {
+    // The number of a version that was only rehearsed is nobody's.
+    let planned = outcome == Outcome::Planned;
+    let known = |version: longshore_contract::Version| (version.as_str() != "0").then(|| version.to_string());
+    FunctionRow {
+        function: subject.unit.function.clone(),
+        target: subject.unit.target.clone(),
+        provider: subject.provider.place().provider.clone(),
+        name: subject.at.function.to_string(),
+        alias: subject.at.alias.to_string(),
+        outcome,
+        image: landing.image.map(image),
+        url: landing.url,
+        from: landing.from.map(|version| version.to_string()),
+        to: landing.to.and_then(known),
+        routing: landing.routing.as_ref().filter(|_| !planned).map(RoutingFacts::from),
+        scan: landing.scan.as_ref().map(scan),
+        calls: CallCounts::from(&subject.calls),
+        open: None,
+        steps: if planned { landing.steps.iter().map(step).collect() } else { Vec::new() },
+        notes: landing.notes,
+        error,
+    }
+}
+
+/// What a verb on functions came to, out of its rows and the run that wrote each.
+pub(super) fn answer(rows: Vec<(Option<RunId>, FunctionRow)>, none: Outcome) -> Answer {
+    let run = rows.iter().find_map(|(run, _)| *run).map(|run| run.to_string());
+    let functions: Vec<FunctionRow> = rows.into_iter().map(|(_, row)| row).collect();
+    let outcome = Outcome::of_rows(functions.iter().map(|row| row.outcome), none);
+    let errors = functions.iter().filter_map(|row| {
+        let fault = row.error.clone()?;
+        Some(Fault { message: format!("{}@{}: {}", row.function, row.target, fault.message), ..fault })
+    });
+    Answer::Report { outcome, errors: errors.collect(), body: Body::Functions { run, functions } }
+}
+
+/// An image in a report's words.
+pub(super) fn image(landed: Landed) -> ImageFacts {
+    ImageFacts {
+        source: landed.source,
+        digest: landed.digest.to_string(),
+        reference: landed.reference.map(|reference| reference.to_string()),
+        source_digest: landed.source_digest.map(|digest| digest.to_string()),
+        changed: landed.changed.into_iter().map(change).collect(),
+    }
+}
+
+/// An open run in a report's words.
+pub(super) fn open(run: &RunSummary) -> OpenRun {
+    OpenRun {
+        run: run.run.to_string(),
+        by: Some(run.by.clone()),
+        host: run.host.clone(),
+        started: Some(run.started.to_string()),
+    }
+}
+
+fn change(change: Change) -> ChangeFacts {
+    ChangeFacts { what: change.what, digest: change.digest.to_string(), why: change.why }
+}
+
+fn step(step: &Step) -> StepFacts {
+    StepFacts { share: step.share.fraction(), soak_s: step.soak.as_secs() }
+}
+
+fn scan(verdict: &Verdict) -> ScanFacts {
+    let verdict = match verdict {
+        Verdict::Absent => "absent",
+        Verdict::Refused { .. } => "refused",
+    };
+    ScanFacts { verdict, findings: FindingCounts::default() }
+}

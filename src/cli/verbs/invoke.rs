@@ -1,0 +1,89 @@
+//! `invoke`: one request to a function.
+
+use std::io::Read as _;
+
+use longshore_contract::{Invocation, Payload, Qualifier};
+use serde_json::Value;
+
+use super::super::args::{InvokeArgs, OutputArgs};
+use super::super::session::{Mode, Session, invalid};
+use super::super::{Answer, faults};
+use crate::pipeline::Failure;
+use crate::report::rows::InvocationFacts;
+use crate::report::{Body, Outcome};
+
+/// The largest event read from stdin: what the strictest cloud takes.
+const LARGEST_EVENT: u64 = 6 << 20;
+
+/// Sends one request and shows the answer.
+pub(super) async fn invoke(args: &InvokeArgs, output: &OutputArgs) -> Result<Answer, Answer> {
+    let session = Session::begin(output, Mode::Real, None);
+    let payload = payload(args)?;
+    let subjects = session.subjects(&args.subject).await?;
+    let [(subject, _)] = subjects.as_slice() else {
+        let names: Vec<String> = subjects.iter().map(|(subject, _)| subject.unit.to_string()).collect();
+        return Err(invalid(format!("invoke asks one function: name one of {}", names.join(", "))));
+    };
+    let at = match &args.version {
+        Some(version) => Qualifier::Version(version.clone()),
+        None => Qualifier::Alias(subject.at.alias.clone()),
+    };
+    let answer = subject.provider.functions().invoke(&subject.at.function, &at, &payload).await;
+    let answer = answer.map_err(|error| {
+        let (outcome, fault) = faults::of_failure(&Failure::Cloud(error));
+        Answer::failed(outcome, vec![fault])
+    })?;
+    Ok(told(&format!("{}:{at}", subject.at.function), answer))
+}
+
+fn payload(args: &InvokeArgs) -> Result<Payload, Answer> {
+    if let Some(path) = &args.path {
+        if !path.starts_with('/') {
+            return Err(invalid(format!("--path {path:?} must begin with /")));
+        }
+        let method = args.method.clone().unwrap_or_else(|| "GET".to_owned());
+        return Ok(Payload::Http {
+            method,
+            path: path.clone(),
+            headers: Vec::new(),
+            body: bytes::Bytes::new(),
+        });
+    }
+    let text = match args.payload.as_deref() {
+        None => "{}".to_owned(),
+        Some("-") => {
+            let mut text = String::new();
+            let read = std::io::stdin().lock().take(LARGEST_EVENT + 1).read_to_string(&mut text);
+            read.map_err(|error| invalid(format!("the event on stdin: {error}")))?;
+            if text.len() as u64 > LARGEST_EVENT {
+                return Err(invalid("the event on stdin is larger than 6 MiB"));
+            }
+            text
+        }
+        Some(text) => text.to_owned(),
+    };
+    let event =
+        serde_json::from_str(&text).map_err(|error| invalid(format!("the event is no JSON: {error}")))?;
+    Ok(Payload::Event(event))
+}
+
+fn told(what: &str, answer: Invocation) -> Answer {
+    let text = String::from_utf8_lossy(&answer.payload).into_owned();
+    let facts = InvocationFacts {
+        version: answer.version.map(|version| version.to_string()),
+        status: answer.status,
+        payload: serde_json::from_slice(&answer.payload).unwrap_or(Value::String(text)),
+        function_error: answer.function_error.clone(),
+        log: answer.log,
+    };
+    let failed = match &answer.function_error {
+        Some(error) => Some(format!("{what} failed: {error}")),
+        None if answer.status >= 400 => Some(format!("{what} answered {}", answer.status)),
+        None => None,
+    };
+    let (outcome, errors) = match failed {
+        Some(message) => (Outcome::Failed, vec![faults::fault("function_error", message, None)]),
+        None => (Outcome::Done, Vec::new()),
+    };
+    Answer::Report { outcome, errors, body: Body::Invocation(facts) }
+}

@@ -1,0 +1,208 @@
+//! Manifests, indexes and configurations as they are written, read no further than we need. Sizes cannot be negative and
+//! digests are digests because the types say so; what else must hold is checked here.
+
+use std::collections::BTreeMap;
+
+use longshore_contract::{Digest, Platform};
+use serde::Deserialize;
+
+use super::Facts;
+
+pub(super) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(super) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(super) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+pub(super) const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+
+pub(super) const REFERENCE_NAME: &str = "org.opencontainers.image.ref.name";
+const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+
+/// A pointer to some bytes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Descriptor {
+    pub(super) media_type: Option<String>,
+    pub(super) digest: Digest,
+    pub(super) size: u64,
+    pub(super) platform: Option<DescribedPlatform>,
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+impl Descriptor {
+    pub(super) fn annotation(&self, key: &str) -> Option<&str> {
+        self.annotations.as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// Whether the entry vouches for another one.
+    pub(super) fn is_attestation(&self) -> bool {
+        self.annotation(REFERENCE_TYPE) == Some("attestation-manifest")
+            || self.platform.as_ref().is_some_and(|p| p.os == "unknown" && p.architecture == "unknown")
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct DescribedPlatform {
+    os: String,
+    architecture: String,
+    variant: Option<String>,
+}
+
+impl DescribedPlatform {
+    /// The platform, where its words are words.
+    pub(super) fn read(&self) -> Option<Platform> {
+        let variant = self.variant.as_deref().filter(|variant| !variant.is_empty());
+        let text = match variant {
+            Some(variant) => format!("{}/{}/{variant}", self.os, self.architecture),
+            None => format!("{}/{}", self.os, self.architecture),
+        };
+        text.parse().ok()
+    }
+}
+
+/// A manifest or an index; which, its fields say.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Written {
+    schema_version: Option<u64>,
+    media_type: Option<String>,
+    config: Option<Descriptor>,
+    layers: Option<Vec<Descriptor>>,
+    manifests: Option<Vec<Descriptor>>,
+}
+
+/// What a manifest lists.
+#[derive(Debug)]
+pub(super) enum Listed {
+    Parts { config: Descriptor, layers: Vec<Descriptor> },
+    Manifests(Vec<Descriptor>),
+}
+
+pub(super) const MOST_LAYERS: usize = 1_000;
+pub(super) const MOST_MANIFESTS: usize = 1_000;
+
+/// Reads a manifest. `described` is the media type its descriptor gives; the media type that is sent along is the answer's
+/// first half.
+pub(super) fn read_manifest(bytes: &[u8], described: Option<&str>) -> Result<(String, Listed), String> {
+    let written: Written =
+        serde_json::from_slice(bytes).map_err(|error| format!("not a manifest: {error}"))?;
+    match written.schema_version {
+        Some(2) => {}
+        Some(other) => return Err(format!("schemaVersion {other} is not read, only 2 is")),
+        None => return Err("not a manifest: no schemaVersion".to_owned()),
+    }
+    let stated = written.media_type.as_deref();
+    if let (Some(stated), Some(described)) = (stated, described)
+        && stated != described
+    {
+        return Err(format!("it says it is {stated}, and what points to it says {described}"));
+    }
+    let (expected, fallback, listed) = match (written.manifests, written.config, written.layers) {
+        (Some(manifests), None, None) => {
+            bounded(manifests.len(), MOST_MANIFESTS, "manifests")?;
+            ([OCI_INDEX, DOCKER_LIST], OCI_INDEX, Listed::Manifests(manifests))
+        }
+        (None, Some(config), layers) => {
+            let layers = layers.unwrap_or_default();
+            bounded(layers.len(), MOST_LAYERS, "layers")?;
+            ([OCI_MANIFEST, DOCKER_MANIFEST], OCI_MANIFEST, Listed::Parts { config, layers })
+        }
+        (Some(_), _, _) => return Err("it is an index and a manifest at once".to_owned()),
+        (None, None, _) => return Err("it lists neither manifests nor a config".to_owned()),
+    };
+    let media_type = stated.or(described).unwrap_or(fallback);
+    if !expected.contains(&media_type) {
+        return Err(format!("its media type {media_type} does not go with what is in it"));
+    }
+    Ok((media_type.to_owned(), listed))
+}
+
+fn bounded(count: usize, most: usize, what: &str) -> Result<(), String> {
+    if count > most { Err(format!("{count} {what} are more than the {most} that are read")) } else { Ok(()) }
+}
+
+/// Whether `media_type` is an image's configuration; anything else is an artifact's business.
+pub(super) fn is_image_config(media_type: &str) -> bool {
+    matches!(media_type, OCI_CONFIG | DOCKER_CONFIG)
+}
+
+/// Reads an image's configuration.
+pub(super) fn read_config(bytes: &[u8]) -> Result<Facts, String> {
+    #[derive(Deserialize)]
+    struct Config {
+        #[serde(flatten)]
+        platform: DescribedPlatform,
+        config: Option<Execution>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Execution {
+        entrypoint: Option<Vec<String>>,
+        cmd: Option<Vec<String>>,
+    }
+    let config: Config =
+        serde_json::from_slice(bytes).map_err(|error| format!("not an image's configuration: {error}"))?;
+    let platform = config.platform.read().ok_or_else(|| {
+        let DescribedPlatform { os, architecture, .. } = &config.platform;
+        format!("{:?} is no platform", format!("{os}/{architecture}"))
+    })?;
+    let execution = config.config.unwrap_or_default();
+    Ok(Facts {
+        platform,
+        entrypoint: execution.entrypoint.unwrap_or_default(),
+        command: execution.cmd.unwrap_or_default(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str, described: Option<&str>) -> String {
+        read_manifest(text.as_bytes(), described).unwrap_err()
+    }
+
+    const CONFIG: &str = r#""config": {"digest": "sha256:1111111111111111111111111111111111111111111111111111111111111111", "size": 2}"#;
+
+    #[test]
+    fn what_is_not_one_kind_of_manifest_is_refused_with_the_reason() {
+        assert!(refused("{", None).contains("not a manifest: EOF"));
+        assert!(refused("{}", None).contains("no schemaVersion"));
+        assert!(refused(r#"{"schemaVersion": 1}"#, None).contains("schemaVersion 1"));
+        assert!(refused(r#"{"schemaVersion": 2}"#, None).contains("neither"));
+        let both = format!(r#"{{"schemaVersion": 2, {CONFIG}, "manifests": []}}"#);
+        assert!(refused(&both, None).contains("at once"));
+        let manifest = format!(r#"{{"schemaVersion": 2, {CONFIG}}}"#);
+        assert!(refused(&manifest, Some(OCI_INDEX)).contains("does not go with"));
+        let lying = format!(r#"{{"schemaVersion": 2, "mediaType": "{OCI_MANIFEST}", {CONFIG}}}"#);
+        assert!(refused(&lying, Some(DOCKER_MANIFEST)).contains("what points to it says"));
+    }
+
+    #[test]
+    fn a_size_is_never_negative_and_a_digest_never_a_path() {
+        let size = CONFIG.replace("\"size\": 2", "\"size\": -1");
+        assert!(refused(&format!(r#"{{"schemaVersion": 2, {size}}}"#), None).contains("-1"));
+        let digest = CONFIG.replace("sha256:11", "sha256:..");
+        assert!(refused(&format!(r#"{{"schemaVersion": 2, {digest}}}"#), None).contains("is not a digest"));
+        let other = CONFIG.replace("sha256:", "sha512:");
+        assert!(refused(&format!(r#"{{"schemaVersion": 2, {other}}}"#), None).contains("is not a digest"));
+    }
+
+    #[test]
+    fn layers_are_counted_before_anything_is_done_with_them() {
+        let layer = CONFIG.strip_prefix("\"config\": ").unwrap();
+        let layers = vec![layer; MOST_LAYERS + 1].join(",");
+        let text = format!(r#"{{"schemaVersion": 2, {CONFIG}, "layers": [{layers}]}}"#);
+        assert_eq!(refused(&text, None), "1001 layers are more than the 1000 that are read");
+    }
+
+    #[test]
+    fn an_empty_variant_is_none() {
+        let text = r#"{"os": "linux", "architecture": "arm64", "variant": "", "config": {"Cmd": ["a"]}}"#;
+        let facts = read_config(text.as_bytes()).unwrap();
+        assert_eq!(facts.platform.to_string(), "linux/arm64");
+        assert_eq!(facts.command, ["a"]);
+        assert!(read_config(br#"{"os": "", "architecture": ""}"#).unwrap_err().contains("no platform"));
+    }
+}

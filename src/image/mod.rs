@@ -1,0 +1,165 @@
+//! Images as values: where one comes from, what it is, and what is in it.
+//!
+//! [`open`] turns an [`ImageSource`] into an [`Image`]: a tree of manifests, verified and held verbatim, whose blobs can be
+//! read again and again from where they lie. [`Image::pick`] takes one platform out of it. Nothing here writes, but
+//! [`assemble`](ImageSource::Assemble), which makes a layer in the temporary directory.
+
+mod archive;
+mod assemble;
+mod beneath;
+mod content;
+mod digest;
+mod document;
+mod error;
+mod layout;
+mod pick;
+mod source;
+mod tar_index;
+mod tree;
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use longshore_contract::{Digest, Platform};
+use serde::{Deserialize, Serialize};
+
+pub use content::{Content, Reader, Verify};
+pub use digest::{Hasher, digest_of};
+pub use error::{ImageError, ImageErrorKind};
+pub use source::{Add, Assembly, Base, ImageSource, InvalidSource};
+
+/// An image: one manifest, or an index of several. The bytes of every manifest are those that were found.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// What it is.
+    pub digest: Digest,
+    /// What it was before anything was picked out of it; equal to `digest` when nothing was.
+    pub source_digest: Digest,
+    /// The manifest's media type, as it is sent along.
+    pub media_type: String,
+    /// The manifest, verbatim.
+    pub manifest: Bytes,
+    /// What the manifest lists.
+    pub kind: Kind,
+    /// Where it comes from, in words.
+    pub source: String,
+    /// How it came to differ from what the source holds, in the order it happened.
+    pub changed: Vec<Change>,
+}
+
+/// What a manifest lists.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// One image's configuration and layers.
+    Manifest(Box<Manifest>),
+    /// Other manifests.
+    Index(Vec<Child>),
+}
+
+/// One image's parts.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    /// Its configuration; always held in memory.
+    pub config: Blob,
+    /// Its layers, the lowest first.
+    pub layers: Vec<Blob>,
+    /// What the configuration says; `None` where it is no image's (an artifact).
+    pub facts: Option<Facts>,
+}
+
+/// What an image's configuration says, as far as it decides whether and how the image runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// What it is built for.
+    pub platform: Platform,
+    /// What is started.
+    pub entrypoint: Vec<String>,
+    /// The arguments to it.
+    pub command: Vec<String>,
+}
+
+/// One entry of an index.
+#[derive(Debug, Clone)]
+pub struct Child {
+    /// The manifest's digest.
+    pub digest: Digest,
+    /// What the entry says it is for.
+    pub role: Role,
+    /// The manifest itself; `None` where the source lists it and does not hold it.
+    pub image: Option<Image>,
+}
+
+/// What an entry of an index is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Role {
+    /// It runs on this platform.
+    Platform(Platform),
+    /// It vouches for another entry and runs nowhere.
+    Attestation,
+    /// The entry does not say; the manifest's own configuration does.
+    Unstated,
+}
+
+/// Some bytes an image needs: a configuration or a layer.
+#[derive(Debug, Clone)]
+pub struct Blob {
+    /// What they are, as the manifest says.
+    pub media_type: String,
+    /// Their digest.
+    pub digest: Digest,
+    /// How many.
+    pub size: u64,
+    /// Where they are read from.
+    pub content: Content,
+}
+
+/// One way in which an image differs from what its source holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// What was done, as in `attestation dropped`.
+    pub what: String,
+    /// To which manifest.
+    pub digest: Digest,
+    /// For what reason.
+    pub why: String,
+}
+
+impl Image {
+    /// Bytes of all configurations and layers beneath it, one that stands twice counted twice.
+    pub fn size(&self) -> u64 {
+        match &self.kind {
+            Kind::Manifest(manifest) => {
+                manifest.config.size + manifest.layers.iter().map(|layer| layer.size).sum::<u64>()
+            }
+            Kind::Index(children) => {
+                children.iter().filter_map(|child| child.image.as_ref()).map(Self::size).sum()
+            }
+        }
+    }
+}
+
+/// What opening an image depends on besides its source.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// What relative paths are relative to, absolute.
+    pub directory: PathBuf,
+    /// What the image is meant for; decides the platform of what is assembled on scratch, and nothing else: an index is
+    /// opened whole.
+    pub platform: Option<Platform>,
+}
+
+/// Opens the image that `source` names: manifests and configurations are read and verified, layers are found and their
+/// sizes compared. Blocks; an assembled image is made before this returns, in a file that is gone with the value.
+pub fn open(source: &ImageSource, context: &Context) -> Result<Image, ImageError> {
+    match source {
+        ImageSource::Layout { directory, tag } => {
+            let store = layout::Directory::open(&context.directory.join(directory), source.to_string())?;
+            tree::read(&store, tag.as_deref())
+        }
+        ImageSource::Archive { file } => {
+            let store = archive::Archive::open(&context.directory.join(file), source.to_string())?;
+            tree::read(&store, None)
+        }
+        ImageSource::Assemble(assembly) => assemble::assemble(assembly, context),
+    }
+}

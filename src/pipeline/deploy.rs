@@ -1,0 +1,199 @@
+//! The pipeline, from an image to an alias that sends it traffic.
+
+use std::time::Duration;
+
+use longshore_contract::{Config, Digest, Function, Platform, Qualifier, Severity, Tag, Version};
+
+use super::stages::{self, Stage};
+use super::{Arrival, Context, Failure, Landed, Landing, Subject, none_open};
+use crate::image::{Image, ImageSource};
+use crate::ledger::{Ending, Event, History, Meant, Opened, Recalled, Verb};
+use crate::manifest::{ScanPolicy, Smoke};
+use crate::progress;
+use crate::publish::diff::differences;
+use crate::shift::{ShiftSpec, Strategy, plan};
+
+/// What the manifest asks of one function on one target.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// Where the image comes from.
+    pub source: ImageSource,
+    /// The same as it was written.
+    pub source_text: String,
+    /// What relative paths in `source` are relative to.
+    pub directory: std::path::PathBuf,
+    /// What the image is to run on; the provider's first platform where the manifest states none.
+    pub platform: Option<Platform>,
+    /// Where the image goes, under the target's namespace.
+    pub repository: String,
+    /// A label for the image.
+    pub tag: Option<Tag>,
+    /// The configuration that is stated.
+    pub config: Config,
+    /// What a scan must say.
+    pub scan: Option<ScanPolicy>,
+    /// What the new version must answer before it gets traffic.
+    pub smoke: Vec<Smoke>,
+    /// The way to the new version.
+    pub strategy: Strategy,
+    /// Which capability the strategy needs and no provider offers yet.
+    pub needs: Option<Needs>,
+    /// How long the update and the version together may take to settle.
+    pub patience: Duration,
+}
+
+/// A capability that a wish needs beyond splitting traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// A gate wants numbers.
+    Metrics,
+}
+
+/// Brings `wish` about on `subject`: pushes the image, publishes a version, shifts the alias to it. Where it is live
+/// already nothing is written. What was learned on the way is in `landing`, whatever comes of it.
+pub async fn deploy(
+    subject: &Subject,
+    wish: &Wish,
+    context: &Context,
+    landing: &mut Landing,
+) -> Result<Arrival, Failure> {
+    let image = open_image(subject, wish, context, landing).await?;
+    let (function, live, entries) = look(subject, landing).await?;
+    let history = History::of(&entries);
+    none_open(subject, &history, live.as_ref())?;
+    if is_live(&image, wish, function.as_ref(), landing) {
+        return Ok(Arrival::Unchanged);
+    }
+    preflight(subject, wish, live.as_ref(), context, &image.digest).await?;
+
+    let mut journal = context.journal(subject, context.run, &entries);
+    landing.run = Some(context.run);
+    let opened = Opened {
+        verb: Verb::Deploy,
+        audit: context.audit.clone(),
+        from: live.as_ref().map(|alias| alias.routing.clone()),
+        image: Some(Meant {
+            source: Some(wish.source_text.clone()),
+            digest: image.digest.clone(),
+            version: None,
+        }),
+        config: Some(stages::config_facts(&wish.config, context.run)),
+        undoes: None,
+        tool: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    journal.append(context.clock.now(), Event::Opened(Box::new(opened.clone()))).await?;
+    let stage =
+        Stage { recalled: Recalled::fresh(context.run, opened), live: Some(live), image: Some(image) };
+    let arrival = stages::run(subject, Some(wish), context, &mut journal, stage, landing).await?;
+    if landing.url.is_none() && arrival == Arrival::Ended(Ending::Arrived) {
+        // The alias is new: only now can anybody say where it is reached.
+        let at = Qualifier::Alias(subject.at.alias.clone());
+        let function = subject.provider.functions().describe(&subject.at.function, &at).await?;
+        landing.url = function.and_then(|function| function.url);
+    }
+    Ok(arrival)
+}
+
+/// Reads the image and picks the one for the function's platform.
+pub(super) async fn open_image(
+    subject: &Subject,
+    wish: &Wish,
+    context: &Context,
+    landing: &mut Landing,
+) -> Result<Image, Failure> {
+    let platform =
+        wish.platform.clone().or_else(|| subject.provider.capabilities().platforms.first().cloned());
+    let open = crate::image::Context { directory: wish.directory.clone(), platform: platform.clone() };
+    let source = wish.source.clone();
+    let image = tokio::task::spawn_blocking(move || {
+        let image = crate::image::open(&source, &open)?;
+        platform.map_or_else(|| Ok(image.clone()), |platform| image.clone().pick(&platform))
+    })
+    .await
+    .expect("opening an image does not panic")?;
+    landing.image = Some(Landed {
+        source: Some(wish.source_text.clone()),
+        digest: image.digest.clone(),
+        reference: None,
+        source_digest: Some(image.source_digest.clone()),
+        changed: image.changed.clone(),
+    });
+    let event = progress::Event::Image { digest: image.digest.clone(), size: image.size() };
+    context.tell(subject, event);
+    Ok(image)
+}
+
+type Found = (Option<Function>, Option<longshore_contract::Alias>, Vec<crate::ledger::Entry>);
+
+/// Reads what is live and what the ledger knows, side by side.
+pub(super) async fn look(subject: &Subject, landing: &mut Landing) -> Result<Found, Failure> {
+    let functions = subject.provider.functions();
+    let qualifier = Qualifier::Alias(subject.at.alias.clone());
+    let (function, live, entries) = tokio::try_join!(
+        async { Ok::<_, Failure>(functions.describe(&subject.at.function, &qualifier).await?) },
+        async { Ok(functions.alias(&subject.at).await?) },
+        subject.entries(),
+    )?;
+    if let Some(alias) = &live {
+        landing.from = Some(alias.routing.stable().clone());
+        landing.routing = Some(alias.routing.clone());
+    }
+    landing.url = function.as_ref().and_then(|function| function.url.clone());
+    Ok((function, live, entries))
+}
+
+/// Whether the alias sends all its traffic to a version with this image and the configuration that is stated.
+fn is_live(image: &Image, wish: &Wish, function: Option<&Function>, landing: &mut Landing) -> bool {
+    let Some(Function { version: Some(version), digest: Some(digest), config, .. }) = function else {
+        return false;
+    };
+    let same = *digest == image.digest && differences(&wish.config, config).is_empty();
+    if same {
+        landing.to = Some(version.clone());
+    }
+    same
+}
+
+/// All that can be known to fail, before anything is written.
+async fn preflight(
+    subject: &Subject,
+    wish: &Wish,
+    live: Option<&longshore_contract::Alias>,
+    context: &Context,
+    digest: &Digest,
+) -> Result<(), Failure> {
+    plannable(subject, wish, live, context, Some(digest))?;
+    let findings = subject.provider.preflight(&subject.at.function).await?;
+    match findings.into_iter().find(|finding| finding.severity == Severity::Blocking) {
+        Some(finding) => Err(Failure::Blocked(finding)),
+        None => Ok(()),
+    }
+}
+
+/// Whether there will be a plan. Its refusals depend neither on the version's number nor on the digest, which may not be
+/// known yet.
+pub(super) fn plannable(
+    subject: &Subject,
+    wish: &Wish,
+    live: Option<&longshore_contract::Alias>,
+    context: &Context,
+    digest: Option<&Digest>,
+) -> Result<(), Failure> {
+    if wish.needs == Some(Needs::Metrics) {
+        return Err(Failure::Unsupported { what: "shift.gate", capability: "metrics" });
+    }
+    let spec = ShiftSpec {
+        run: context.run,
+        alias: subject.at.clone(),
+        to: unknown_version(),
+        digest: digest.cloned().unwrap_or_else(|| crate::image::digest_of(b"")),
+        strategy: wish.strategy.clone(),
+    };
+    plan(&spec, subject.provider.capabilities(), live)?;
+    Ok(())
+}
+
+/// Stands for the number of a version that does not exist yet; clouds count from 1.
+pub(super) fn unknown_version() -> Version {
+    "0".parse().expect("a digit is a version")
+}

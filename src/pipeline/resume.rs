@@ -1,0 +1,121 @@
+//! Going on with a run where it stopped.
+
+use std::sync::Arc;
+
+use longshore_contract::RunId;
+
+use super::deploy::Wish;
+use super::stages::{self, Stage};
+use super::{Arrival, Context, Failure, Landed, Landing, Subject};
+use crate::ledger::Recalled;
+use crate::shift::{NotTaken, Order, Taken, take_over};
+
+/// Takes the open run of `subject` and goes on with it from the stage in which it stopped. The stages before the plan
+/// need `wish`, and refuse one that is not what the run began with.
+pub async fn resume(
+    subject: &Subject,
+    wish: Option<&Wish>,
+    only: Option<RunId>,
+    context: &Context,
+    landing: &mut Landing,
+) -> Result<Arrival, Failure> {
+    go_on(subject, wish, Order::Resume, only, context, landing).await
+}
+
+/// Takes the open run of `subject`, gives it `order`, and drives it to where nothing is left to do.
+pub(super) async fn go_on(
+    subject: &Subject,
+    wish: Option<&Wish>,
+    order: Order,
+    only: Option<RunId>,
+    context: &Context,
+    landing: &mut Landing,
+) -> Result<Arrival, Failure> {
+    let history = crate::ledger::History::of(&subject.entries().await?);
+    let alias = subject.at.to_string();
+    let open = history.open().ok_or_else(|| Failure::NothingOpen { alias: alias.clone() })?;
+    if let Some(wanted) = only.filter(|wanted| *wanted != open.run) {
+        return Err(Failure::AnotherRun { alias, wanted, open: open.run });
+    }
+    landing.run = Some(open.run);
+    landing.from.clone_from(&open.from);
+    landing.to.clone_from(&open.to);
+    if order == Order::Resume && open.to.is_none() {
+        // What is not so is found out before the run is taken from whoever has it.
+        still_meant(subject, wish, open.run, context, landing).await?;
+    }
+    let (ledger, observer) = (subject.ledger.clone(), Arc::new(context.teller(subject)));
+    let taken = take_over(ledger, &subject.key(), order, &context.audit, &*context.clock, observer).await;
+    let Taken { mut journal, recalled, rollout } =
+        taken.map_err(|error| refused(error, &subject.at.to_string()))?;
+    name_image(&recalled, landing);
+    if let Some(ending) = recalled.ending.clone() {
+        return Ok(Arrival::Ended(ending));
+    }
+    match rollout {
+        Some(rollout) => stages::move_traffic(subject, context, &mut journal, rollout, landing).await,
+        None => {
+            let stage = Stage { recalled, live: None, image: None };
+            stages::run(subject, wish, context, &mut journal, stage, landing).await
+        }
+    }
+}
+
+/// Refuses to go on with an image or a configuration that is not what the run began with.
+async fn still_meant(
+    subject: &Subject,
+    wish: Option<&Wish>,
+    run: RunId,
+    context: &Context,
+    landing: &mut Landing,
+) -> Result<(), Failure> {
+    let entries = subject.entries().await?;
+    let Some(recalled) = Recalled::of(run, &entries) else { return Ok(()) };
+    let wish = wish.ok_or(Failure::NeedsManifest { run })?;
+    if let Some(began) = &recalled.opened.config {
+        let now = stages::config_facts(&wish.config, run);
+        if *began != now {
+            let keys = |facts: &crate::ledger::ConfigFacts| {
+                if facts.keys.is_empty() { "none".to_owned() } else { facts.keys.join(", ") }
+            };
+            return Err(Failure::Changed { what: "the configuration", began: keys(began), now: keys(&now) });
+        }
+    }
+    if recalled.pushed.is_none() {
+        let image = super::deploy::open_image(subject, wish, context, landing).await?;
+        if let Some(began) = recalled.opened.image.as_ref().filter(|began| began.digest != image.digest) {
+            let (began, now) = (began.digest.to_string(), image.digest.to_string());
+            return Err(Failure::Changed { what: "the image", began, now });
+        }
+    }
+    Ok(())
+}
+
+/// Puts what the ledger knows of the image into the landing, where it was not just read.
+fn name_image(recalled: &Recalled, landing: &mut Landing) {
+    let Some(meant) = &recalled.opened.image else { return };
+    let reference =
+        recalled.pushed.clone().map(|reference| longshore_contract::Reference { tag: None, ..reference });
+    let landed = landing.image.get_or_insert_with(|| Landed {
+        source: meant.source.clone(),
+        digest: meant.digest.clone(),
+        reference: None,
+        source_digest: None,
+        changed: Vec::new(),
+    });
+    landed.reference = reference;
+}
+
+fn refused(error: NotTaken, alias: &str) -> Failure {
+    match error {
+        NotTaken::NothingOpen { .. } => Failure::NothingOpen { alias: alias.to_owned() },
+        NotTaken::NoPlan { run } => Failure::Unfit {
+            run,
+            why: "it has published no version yet, so there is no traffic to move".to_owned(),
+        },
+        NotTaken::Unfit { run, why } => Failure::Unfit { run, why },
+        NotTaken::Illegal(illegal) => Failure::Replay(illegal),
+        NotTaken::TakenOver(by) => Failure::Shift(crate::shift::Stopped::TakenOver(by)),
+        NotTaken::Ledger(error) => Failure::Ledger(error),
+    }
+}

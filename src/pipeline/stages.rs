@@ -1,0 +1,314 @@
+//! The stages of a run that bring a version into being and put it behind its alias. Each is passed over where the
+//! ledger knows that it is done, so a fresh run and a resumed one go the same way.
+
+use longshore_contract::{Alias, Config, FunctionSpec, Published, Qualifier, Reference, Release, RunId};
+use sha2::{Digest as _, Sha256};
+
+use super::deploy::Wish;
+use super::{Arrival, Cloud, Context, Failure, Landing, Subject};
+use crate::image::{Image, Verify};
+use crate::ledger::{Because, ConfigFacts, Ending, Event, Journal, Plan, Recalled, ScanWord};
+use crate::manifest::Smoke;
+use crate::progress;
+use crate::push::{self, Destination};
+use crate::scan::{self, Evidence};
+use crate::shift::{Refusal, Rollout, ShiftSpec, drive, plan};
+
+/// Where a run stands when it enters the stages.
+pub(super) struct Stage {
+    /// What is behind it.
+    pub(super) recalled: Recalled,
+    /// The alias, where it was just read.
+    pub(super) live: Option<Option<Alias>>,
+    /// The image, where it was just opened.
+    pub(super) image: Option<Image>,
+}
+
+/// Goes through the stages that are not behind the run yet. An ending is stored before it is told, so that a run that
+/// was refused leaves nothing open; only a run that was killed, interrupted or taken over stays open.
+pub(super) async fn run(
+    subject: &Subject,
+    wish: Option<&Wish>,
+    context: &Context,
+    journal: &mut Journal,
+    stage: Stage,
+    landing: &mut Landing,
+) -> Result<Arrival, Failure> {
+    let work = before_traffic(subject, wish, context, journal, stage, landing);
+    let rollout = tokio::select! {
+        result = work => result,
+        () = context.interrupt.cancelled() => Err(Failure::Interrupted),
+    };
+    match rollout {
+        Ok(Some(rollout)) => move_traffic(subject, context, journal, rollout, landing).await,
+        Ok(None) => {
+            journal.append(context.clock.now(), Event::Ended { ending: Ending::Unchanged }).await?;
+            Ok(Arrival::Ended(Ending::Unchanged))
+        }
+        Err(failure) => {
+            if let Some(event) = farewell(&failure) {
+                journal.append(context.clock.now(), event).await?;
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// Drives a rollout to where nothing is left to do here.
+pub(super) async fn move_traffic(
+    subject: &Subject,
+    context: &Context,
+    journal: &mut Journal,
+    rollout: Rollout,
+    landing: &mut Landing,
+) -> Result<Arrival, Failure> {
+    landing.to = Some(rollout.plan().to.clone());
+    landing.from = rollout.plan().from().cloned();
+    landing.steps.clone_from(&rollout.plan().steps);
+    landing.notes.extend(rollout.plan().remarks.iter().map(ToString::to_string));
+    let driven = drive(context.around(subject), journal, rollout).await?;
+    landing.routing = driven.routing;
+    Ok(Arrival::Ended(driven.ending))
+}
+
+/// What a failure before any traffic leaves in the ledger: its ending, a hold, or nothing where the run stays open
+/// because nobody knows what came of its last request.
+fn farewell(failure: &Failure) -> Option<Event> {
+    let why = failure.to_string();
+    let ending = match failure {
+        Failure::Journal(_) | Failure::Ledger(_) | Failure::Shift(_) | Failure::Replay(_) => return None,
+        Failure::Interrupted => return Some(Event::Held { because: Because::Interrupted }),
+        Failure::Cloud(error) if error.kind == longshore_contract::ErrorKind::Indeterminate => {
+            return Some(Event::Held { because: Because::Unanswered { why } });
+        }
+        Failure::NeedsManifest { .. } | Failure::Changed { .. } => {
+            return Some(Event::Held { because: Because::Refused { why } });
+        }
+        failure if failure.is_refusal() => Ending::Refused { why },
+        _ => Ending::Failed { why },
+    };
+    Some(Event::Ended { ending })
+}
+
+/// Pushes, clears, publishes, smokes and plans; `None` where the version that came of it is live already.
+async fn before_traffic(
+    subject: &Subject,
+    wish: Option<&Wish>,
+    context: &Context,
+    journal: &mut Journal,
+    stage: Stage,
+    landing: &mut Landing,
+) -> Result<Option<Rollout>, Failure> {
+    let Stage { mut recalled, live, image } = stage;
+    if let Some(plan) = recalled.plan.take() {
+        return Ok(Some(Rollout::replay(plan, &recalled.moves)?));
+    }
+    let published = match recalled.published.take() {
+        Some(published) => published,
+        None => {
+            let wish = wish.ok_or(Failure::NeedsManifest { run: recalled.run })?;
+            let image_reference = match recalled.pushed.take() {
+                Some(reference) => reference,
+                None => send(subject, wish, context, journal, image, landing).await?,
+            };
+            if let Some(landed) = &mut landing.image {
+                landed.reference = Some(by_digest(&image_reference));
+            }
+            if recalled.cleared.is_none() {
+                clear(wish, context, journal, landing).await?;
+            }
+            publish(subject, wish, context, journal, &recalled, image_reference, landing).await?
+        }
+    };
+    landing.to = Some(published.version.clone());
+    let Some(wish) = wish else { return Err(Failure::NeedsManifest { run: recalled.run }) };
+    smoke(subject, &wish.smoke, &published).await?;
+    let plan = make_plan(subject, wish, recalled.run, &published, live).await?;
+    let Some(plan) = plan else { return Ok(None) };
+    journal.append(context.clock.now(), Event::Planned { plan: Box::new(plan.clone()) }).await?;
+    Ok(Some(Rollout::begin(plan)))
+}
+
+/// Pushes the image and proves that it can be read at its destination.
+async fn send(
+    subject: &Subject,
+    wish: &Wish,
+    context: &Context,
+    journal: &mut Journal,
+    image: Option<Image>,
+    landing: &mut Landing,
+) -> Result<Reference, Failure> {
+    let image = match image {
+        Some(image) => image,
+        None => super::deploy::open_image(subject, wish, context, landing).await?,
+    };
+    let registry = subject.provider.registry();
+    let repository = registry.repository(&wish.repository)?;
+    if subject.cloud == Cloud::NotMade {
+        let reference = Reference { repository, tag: wish.tag.clone(), digest: Some(image.digest) };
+        journal.append(context.clock.now(), Event::Pushed { reference: reference.clone() }).await?;
+        return Ok(reference);
+    }
+    registry.ensure_repository(&repository).await?;
+    let login = registry.login(&repository).await?;
+    let reference = Reference { repository, tag: wish.tag.clone(), digest: None };
+    let destination = Destination::with_login(reference, login);
+    let (registries, teller) = (&*context.registries, context.teller(subject));
+    let pushed = push::push(registries, &image, &destination, Verify::Size, &subject.calls, &teller).await?;
+    let event =
+        progress::Event::Pushed { reference: by_digest(&pushed.reference), bytes_sent: pushed.bytes_sent };
+    context.tell(subject, event);
+    journal.append(context.clock.now(), Event::Pushed { reference: pushed.reference.clone() }).await?;
+    Ok(pushed.reference)
+}
+
+fn by_digest(reference: &Reference) -> Reference {
+    Reference { tag: None, ..reference.clone() }
+}
+
+/// Lets the scan policy decide. No provider scans yet, so the only evidence is that there is none.
+async fn clear(
+    wish: &Wish,
+    context: &Context,
+    journal: &mut Journal,
+    landing: &mut Landing,
+) -> Result<(), Failure> {
+    let verdict = wish.scan.as_ref().map(|policy| scan::judge(policy, &Evidence::NoScanner));
+    let word = match &verdict {
+        None => None,
+        Some(scan::Verdict::Absent) => Some(ScanWord::Absent),
+        Some(scan::Verdict::Refused { why }) => {
+            landing.scan = verdict.clone();
+            return Err(Failure::Scan { why: why.clone() });
+        }
+    };
+    landing.scan = verdict;
+    journal.append(context.clock.now(), Event::Cleared { verdict: word }).await?;
+    Ok(())
+}
+
+/// Makes the version and checks that it runs what was meant.
+async fn publish(
+    subject: &Subject,
+    wish: &Wish,
+    context: &Context,
+    journal: &mut Journal,
+    recalled: &Recalled,
+    image: Reference,
+    landing: &mut Landing,
+) -> Result<Published, Failure> {
+    let intent = match recalled.publishing {
+        Some(intent) => intent,
+        None => {
+            let intent = longshore_contract::Intent { run: recalled.run, step: 0 };
+            journal.append(context.clock.now(), Event::Publishing { intent }).await?;
+            intent
+        }
+    };
+    context.tell(subject, progress::Event::Publishing);
+    let meant = image.digest.clone().ok_or_else(|| {
+        longshore_contract::Error::new(
+            longshore_contract::ErrorKind::Unexpected,
+            "publish",
+            &subject.at.function,
+            "the ledger names an image without its digest",
+        )
+    })?;
+    let platform =
+        wish.platform.clone().or_else(|| subject.provider.capabilities().platforms.first().cloned());
+    let release = Release {
+        spec: FunctionSpec {
+            name: subject.at.function.clone(),
+            image,
+            platform: platform.unwrap_or_else(longshore_contract::Platform::host),
+            config: wish.config.clone(),
+        },
+        intent,
+        patience: wish.patience,
+    };
+    let published = subject.provider.functions().release(&release).await?;
+    if published.digest != meant {
+        return Err(Failure::WrongDigest { version: published.version, meant, found: published.digest });
+    }
+    landing.to = Some(published.version.clone());
+    context.tell(subject, progress::Event::Published { version: published.version.clone() });
+    journal.append(context.clock.now(), Event::Published { published: published.clone() }).await?;
+    Ok(published)
+}
+
+/// Sends every smoke request to the version itself, before it has any traffic.
+async fn smoke(subject: &Subject, requests: &[Smoke], published: &Published) -> Result<(), Failure> {
+    for (index, request) in requests.iter().enumerate() {
+        let qualifier = Qualifier::Version(published.version.clone());
+        let payload = super::smoke::payload(request);
+        let answer = subject.provider.functions().invoke(&subject.at.function, &qualifier, &payload).await?;
+        if let Err(why) = super::smoke::assess(&request.expect, &answer) {
+            return Err(Failure::Smoke { number: index + 1, version: published.version.clone(), why });
+        }
+    }
+    Ok(())
+}
+
+/// The plan for the version; `None` where it has all traffic already.
+async fn make_plan(
+    subject: &Subject,
+    wish: &Wish,
+    run: RunId,
+    published: &Published,
+    live: Option<Option<Alias>>,
+) -> Result<Option<Plan>, Failure> {
+    let live = match live {
+        Some(live) => live,
+        None => subject.provider.functions().alias(&subject.at).await?,
+    };
+    let spec = ShiftSpec {
+        run,
+        alias: subject.at.clone(),
+        to: published.version.clone(),
+        digest: published.digest.clone(),
+        strategy: wish.strategy.clone(),
+    };
+    match plan(&spec, subject.provider.capabilities(), live.as_ref()) {
+        Ok(plan) => Ok(Some(plan)),
+        Err(Refusal::AlreadyLive { .. }) => Ok(None),
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
+/// A configuration's keys and a digest of its keys and values, salted with the run: enough to find out on a resume
+/// whether the manifest still says the same, and no help in guessing a value.
+pub(super) fn config_facts(config: &Config, run: RunId) -> ConfigFacts {
+    let Config { role, memory, timeout, port, handler, command, environment, raw } = config;
+    let mut keys = Vec::new();
+    let mut hash = Sha256::new();
+    hash.update(run.to_string());
+    let mut take = |key: String, value: String| {
+        // Lengths keep `a=b` apart from `a` with another value.
+        hash.update(format!("{}:{key}{}:", key.len(), value.len()));
+        hash.update(value);
+        keys.push(key);
+    };
+    let stated = [
+        ("role", role.clone()),
+        ("memory", memory.map(|bytes| bytes.to_string())),
+        ("timeout", timeout.map(|timeout| format!("{timeout:?}"))),
+        ("port", port.map(|port| port.to_string())),
+        ("handler", handler.clone()),
+        ("command", command.as_ref().map(|words| format!("{words:?}"))),
+    ];
+    for (key, value) in stated {
+        if let Some(value) = value {
+            take(key.to_owned(), value);
+        }
+    }
+    if let Some(environment) = environment {
+        take("environment".to_owned(), environment.len().to_string());
+        for (name, value) in environment {
+            take(format!("environment.{name}"), value.expose().to_owned());
+        }
+    }
+    for (key, value) in raw {
+        take(format!("raw.{key}"), value.to_string());
+    }
+    ConfigFacts { keys, hash: hex::encode(hash.finalize()) }
+}

@@ -1,0 +1,51 @@
+//! What is live, and which run is open.
+
+use longshore_contract::{Progress, Qualifier};
+
+use super::{Failure, Landed, Landing, Subject};
+use crate::ledger::{History, RunSummary};
+
+/// What is live on an alias.
+#[derive(Debug, Clone, Default)]
+pub struct Status {
+    /// The run that is open by this ledger.
+    pub open: Option<RunSummary>,
+}
+
+/// Reads what is live and what the ledger knows, and writes nothing.
+pub async fn status(subject: &Subject, landing: &mut Landing) -> Result<Status, Failure> {
+    let functions = subject.provider.functions();
+    let qualifier = Qualifier::Alias(subject.at.alias.clone());
+    let (function, live, entries) = tokio::try_join!(
+        async { Ok::<_, Failure>(functions.describe(&subject.at.function, &qualifier).await?) },
+        async { Ok(functions.alias(&subject.at).await?) },
+        subject.entries(),
+    )?;
+    let history = History::of(&entries);
+    landing.url = function.as_ref().and_then(|function| function.url.clone());
+    let crumb = live.as_ref().and_then(|alias| alias.note.breadcrumb.clone());
+    if let Some(alias) = live {
+        landing.to = Some(alias.routing.canary().unwrap_or(alias.routing.stable()).clone());
+        landing.routing = Some(alias.routing);
+    }
+    if let Some(digest) = function.and_then(|function| function.digest) {
+        landing.image =
+            Some(Landed { source: None, digest, reference: None, source_digest: None, changed: Vec::new() });
+    }
+    let open = history.open().cloned();
+    landing.run = open.as_ref().map(|open| open.run);
+    landing.from = match &open {
+        Some(open) => open.from.clone(),
+        None => crumb.as_ref().and_then(|crumb| crumb.prev.first().cloned()),
+    };
+    let elsewhere = crumb.filter(|crumb| {
+        crumb.progress == Progress::Open && history.runs().iter().all(|run| run.run != crumb.run)
+    });
+    if let Some(crumb) = elsewhere {
+        landing.run = Some(crumb.run);
+        landing
+            .notes
+            .push(format!("run {} is open by the alias's description, and not in this ledger", crumb.run));
+    }
+    Ok(Status { open })
+}

@@ -1,0 +1,109 @@
+//! What a run tells while it works. The command line turns it into bars, lines or events; nothing else looks at it.
+
+use longshore_contract::{Digest, Reference, Routing, Version};
+use serde::Serialize;
+
+/// Who is told what a run does, as it happens.
+pub trait Observer: Send + Sync {
+    /// Takes one event about one function on one target. Must not block.
+    fn event(&self, unit: &UnitName, event: &Event);
+}
+
+/// One function on one target, as the manifest calls them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct UnitName {
+    /// The function.
+    pub function: String,
+    /// The target.
+    pub target: String,
+}
+
+impl std::fmt::Display for UnitName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}@{}", self.function, self.target)
+    }
+}
+
+/// Something that happened in a run.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A `build:` hook begins.
+    Build {
+        /// The hook as the manifest has it.
+        command: String,
+    },
+    /// The embedded cloud was started because it did not run.
+    CloudStarted {
+        /// Where its functions answer.
+        functions: String,
+    },
+    /// The image was read.
+    Image {
+        /// What will be pushed.
+        digest: Digest,
+        /// Bytes of all its blobs.
+        size: u64,
+    },
+    /// A blob's progress. Sent often.
+    Blob {
+        /// The blob.
+        digest: Digest,
+        /// Its bytes.
+        size: u64,
+        /// How it stands.
+        #[serde(flatten)]
+        state: BlobState,
+    },
+    /// The manifest is readable at its destination.
+    Pushed {
+        /// Where, by digest.
+        reference: Reference,
+        /// Bytes of blobs that were sent for it.
+        bytes_sent: u64,
+    },
+    /// A version is being made.
+    Publishing,
+    /// A version can serve.
+    Published {
+        /// The version.
+        version: Version,
+    },
+    /// The alias was written.
+    Routed {
+        /// Where it sends its traffic now.
+        routing: Routing,
+    },
+    /// The run waits before its next step.
+    Soaking {
+        /// Until then.
+        until: jiff::Timestamp,
+    },
+    /// An entry of the ledger, as it was written.
+    Ledger {
+        /// The entry.
+        entry: serde_json::Value,
+    },
+    /// Something somebody should know.
+    Note {
+        /// In one line.
+        message: String,
+    },
+}
+
+/// How a blob stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum BlobState {
+    /// It is at its destination already.
+    Present,
+    /// Bytes are on their way.
+    Sending {
+        /// So many so far.
+        sent: u64,
+    },
+    /// It has arrived.
+    Sent,
+    /// In a dry run: it would be sent.
+    Planned,
+}

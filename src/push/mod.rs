@@ -1,0 +1,190 @@
+//! From an image to the same image in a registry.
+//!
+//! [`push`] asks what is there and sends what is not: blobs side by side, each once and in one request, then manifests,
+//! children first, verbatim. At the end the registry is asked for the digest. What is written goes through [`Writes`]; a
+//! dry run is the same function with [`Recorder`] in the place of [`Sender`].
+
+mod blob;
+mod challenge;
+mod commit;
+mod credentials;
+mod error;
+mod helper;
+mod plan;
+mod progress;
+mod session;
+mod token;
+mod writes;
+
+use std::sync::{Arc, Mutex};
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use longshore_contract::{Calls, Credential, Digest, Endpoint, Login, PlainHttp, Reference};
+use longshore_wire::Client;
+use serde::{Deserialize, Serialize};
+
+use crate::image::{Image, Verify};
+use blob::Delivered;
+use session::Session;
+
+pub use credentials::{Keychain, KeychainError};
+pub use error::{OciError, PushError, PushErrorKind};
+pub use progress::{BlobState, Event, Progress, Silent};
+pub use session::Access;
+pub use writes::{Recorded, Recorder, Sender, Writes};
+
+/// Where an image goes.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    /// The repository, and the tag if it shall have one. A digest must be the image's own.
+    pub reference: Reference,
+    /// Where to connect in place of the reference's host.
+    pub endpoint: Option<Endpoint>,
+    /// Whether plain http is fine where there is no endpoint and the host is not loopback.
+    pub plain_http: PlainHttp,
+    /// What to show when asked.
+    pub credentials: Credentials,
+}
+
+impl Destination {
+    /// The destination a provider has logged in to.
+    pub fn with_login(reference: Reference, login: Login) -> Self {
+        Self {
+            reference,
+            endpoint: login.endpoint,
+            plain_http: PlainHttp::LoopbackOnly,
+            credentials: Credentials::Given(login.credential),
+        }
+    }
+}
+
+/// Where the credentials for a registry come from.
+#[derive(Debug, Clone)]
+pub enum Credentials {
+    /// From the provider.
+    Given(Credential),
+    /// From where container tools keep them; looked up only when the registry asks.
+    Keychain(Keychain),
+}
+
+/// The registries of one run: a session for each, shared by all pushes, so that a login happens once and no blob is sent
+/// twice to the same repository.
+pub struct Registries {
+    client: Client,
+    writes: Box<dyn Writes>,
+    sessions: Mutex<Vec<Arc<Session>>>,
+}
+
+impl Registries {
+    /// No session yet; what is written goes to `writes`.
+    pub fn new(client: Client, writes: Box<dyn Writes>) -> Self {
+        Self { client, writes, sessions: Mutex::default() }
+    }
+
+    fn session(&self, destination: &Destination) -> Arc<Session> {
+        let mut sessions = self.sessions.lock().expect("nothing panics while it holds this");
+        if let Some(session) = sessions.iter().find(|session| session.serves(destination)) {
+            return Arc::clone(session);
+        }
+        let session = Arc::new(Session::new(self.client.clone(), destination));
+        sessions.push(Arc::clone(&session));
+        session
+    }
+}
+
+/// An image that is in a registry, or in a dry run would be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pushed {
+    /// It, by its digest; with the tag where it has one.
+    pub reference: Reference,
+    /// Its digest.
+    pub digest: Digest,
+    /// What had to be done.
+    pub outcome: PushOutcome,
+    /// What the tag named before, where that was another image.
+    pub replaced: Option<Digest>,
+    /// How many bytes of blobs were sent, each counted once.
+    pub bytes_sent: u64,
+    /// What became of the blobs.
+    pub blobs: BlobCounts,
+}
+
+/// What a push had to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PushOutcome {
+    /// Something was sent, and the registry has answered with the digest.
+    Arrived,
+    /// Everything was there, the tag included.
+    Unchanged,
+    /// Nothing was sent, something would have been.
+    Planned,
+}
+
+/// What became of an image's blobs, each digest counted once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobCounts {
+    /// Sent, or in a dry run to be sent.
+    pub sent: u64,
+    /// Taken over from another repository of the same registry.
+    pub mounted: u64,
+    /// There already.
+    pub present: u64,
+}
+
+/// How many blobs are asked about at once; sending is bounded further by the session.
+const ABREAST: usize = 16;
+
+/// Brings `image` to `destination`; when this returns, the registry has answered a request for its digest.
+///
+/// An image that is there under its tag costs one request, two where the registry has to be asked how to log in. Requests
+/// are counted into `calls`. A push that fails or is dropped leaves finished blobs in the registry, and the next one does
+/// not send them again; the tag moves last or not at all.
+pub async fn push(
+    registries: &Registries,
+    image: &Image,
+    destination: &Destination,
+    verify: Verify,
+    calls: &Calls,
+    progress: &dyn Progress,
+) -> Result<Pushed, PushError> {
+    let plan = plan::plan(image, destination)?;
+    let session = registries.session(destination);
+    let access = Access::new(&session, &destination.reference.repository, calls);
+    let target = plan.target.clone();
+    let mut pushed = Pushed {
+        reference: Reference { digest: Some(image.digest.clone()), ..destination.reference.clone() },
+        digest: image.digest.clone(),
+        outcome: PushOutcome::Unchanged,
+        replaced: None,
+        bytes_sent: 0,
+        blobs: BlobCounts { present: plan.blobs.len() as u64, ..BlobCounts::default() },
+    };
+    let there = commit::digest_at(&access, &target).await?;
+    if there.as_ref() == Some(&image.digest) {
+        return Ok(pushed);
+    }
+    pushed.replaced = there.filter(|_| destination.reference.tag.is_some());
+
+    let writes = &*registries.writes;
+    let delivered: Vec<Delivered> = futures::stream::iter(&plan.blobs)
+        .map(|blob| blob::deliver(&access, blob, verify, writes, progress))
+        .buffer_unordered(ABREAST)
+        .try_collect()
+        .await?;
+    pushed.blobs = BlobCounts::default();
+    for delivered in delivered {
+        match delivered {
+            Delivered::Sent(bytes) => {
+                pushed.blobs.sent += 1;
+                pushed.bytes_sent += bytes;
+            }
+            Delivered::Present => pushed.blobs.present += 1,
+        }
+    }
+    for manifest in &plan.manifests {
+        writes.manifest(&access, manifest, pushed.replaced.as_ref()).await?;
+        progress.event(Event::Manifest { digest: &manifest.digest });
+    }
+    pushed.outcome = writes.settle(&access, &image.digest).await?;
+    Ok(pushed)
+}

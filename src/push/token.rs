@@ -1,0 +1,163 @@
+//! Tokens for one repository: fetched once for everybody who waits, renewed before they end.
+
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Method, StatusCode};
+use longshore_contract::{Credential, PlainHttp, Repository};
+use longshore_wire::{Body, Client, Meter, Repeats, Request, Trust, is_loopback};
+use serde::Deserialize;
+use url::Url;
+
+use super::error::{PushError, PushErrorKind, REFUSAL_LIMIT};
+
+/// Where tokens come from, as the registry's challenge says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Realm {
+    pub(super) url: Url,
+    pub(super) service: Option<String>,
+}
+
+/// A token that can be shown.
+#[derive(Clone)]
+pub(super) struct Token {
+    pub(super) header: HeaderValue,
+    renew_at: Instant,
+}
+
+impl Token {
+    /// Whether it has so much life left that it can be shown.
+    pub(super) fn is_fresh(&self) -> bool {
+        Instant::now() < self.renew_at
+    }
+}
+
+/// What a token service answers. Lives are in seconds; a service that tells none means a minute.
+#[derive(Deserialize)]
+struct Answered {
+    token: Option<String>,
+    access_token: Option<String>,
+    expires_in: Option<u64>,
+}
+
+const ANSWER_LIMIT: usize = 1 << 20;
+const SHORTEST_LIFE: u64 = 60;
+const LONGEST_LIFE: u64 = 24 * 60 * 60;
+const OPERATION: &str = "get token";
+
+/// Everything that fetching a token depends on.
+pub(super) struct Fetch<'a> {
+    pub(super) client: &'a Client,
+    pub(super) registry: &'a Url,
+    pub(super) repository: &'a Repository,
+    pub(super) realm: &'a Realm,
+    pub(super) scope: &'a str,
+    pub(super) credential: &'a Credential,
+    pub(super) trust: &'a Trust,
+    pub(super) meter: Meter,
+}
+
+impl Fetch<'_> {
+    /// Asks the realm for a token. Credentials go over TLS or loopback only, unless the registry itself is allowed plain
+    /// http and its own host asks.
+    pub(super) async fn token(self) -> Result<Token, PushError> {
+        let protocol = |message: String| PushError::new(PushErrorKind::Protocol, self.repository, message);
+        let url = &self.realm.url;
+        let host = url.host_str().unwrap_or_default();
+        let own = url.host() == self.registry.host();
+        let trust = Trust {
+            plain_http: if own { self.trust.plain_http } else { longshore_wire::PlainHttp::LoopbackOnly },
+            ca: self.trust.ca.clone(),
+        };
+        if url.scheme() == "http"
+            && !is_loopback(url)
+            && trust.plain_http != longshore_wire::PlainHttp::Allowed
+        {
+            let message =
+                format!("the registry asks to show credentials to {host} over plain http, which is refused");
+            return Err(PushError::new(PushErrorKind::Unauthorized, self.repository, message));
+        }
+        let request = self.request().trust(trust).meter(self.meter.clone());
+        let answer =
+            self.client.send(request).await.map_err(|error| PushError::from_wire(error, self.repository))?;
+        let status = answer.status();
+        if status != StatusCode::OK {
+            let body = answer.excerpt(REFUSAL_LIMIT).await;
+            let mut error = PushError::refusal(
+                self.repository,
+                &format!("{OPERATION} at {host}"),
+                status.as_u16(),
+                &body,
+            );
+            // Whatever the service's code for it: it is the credentials that it does not like.
+            if matches!(status.as_u16(), 400 | 401 | 403) {
+                error.kind = PushErrorKind::Unauthorized;
+                error.hint = None;
+            }
+            return Err(error);
+        }
+        let body = answer
+            .read_up_to(ANSWER_LIMIT)
+            .await
+            .map_err(|error| PushError::from_wire(error, self.repository))?;
+        // The text is not shown: a token may be in it.
+        let answered: Answered = serde_json::from_slice(&body)
+            .map_err(|_| protocol(format!("{OPERATION} at {host}: the answer is no token document")))?;
+        let token = answered.token.or(answered.access_token).filter(|token| !token.is_empty());
+        let token =
+            token.ok_or_else(|| protocol(format!("{OPERATION} at {host}: the answer holds no token")))?;
+        let mut header = HeaderValue::try_from(format!("Bearer {token}"))
+            .map_err(|_| protocol(format!("{OPERATION} at {host}: the token does not fit into a header")))?;
+        header.set_sensitive(true);
+        let life = answered.expires_in.unwrap_or(SHORTEST_LIFE).clamp(1, LONGEST_LIFE);
+        Ok(Token { header, renew_at: Instant::now() + Duration::from_secs(life).mul_f64(0.8) })
+    }
+
+    fn request(&self) -> Request {
+        let scopes = self.scope.split_whitespace().map(|scope| ("scope", scope));
+        let service = self.realm.service.as_deref().map(|service| ("service", service));
+        match self.credential {
+            Credential::Refresh { token } => {
+                let form = url::form_urlencoded::Serializer::new(String::new())
+                    .append_pair("grant_type", "refresh_token")
+                    .append_pair("client_id", "longshore")
+                    .append_pair("scope", self.scope)
+                    .append_pair("refresh_token", token.expose())
+                    .extend_pairs(service)
+                    .finish();
+                // A refresh token may be good for one use, so this is not repeated once it may have been taken.
+                Request::new(OPERATION, Method::POST, self.realm.url.clone())
+                    .header(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"))
+                    .body(Body::Bytes(form.into()))
+                    .repeats(Repeats::IfUnsent)
+            }
+            Credential::Anonymous | Credential::Basic { .. } => {
+                let mut url = self.realm.url.clone();
+                url.query_pairs_mut().extend_pairs(service).extend_pairs(scopes);
+                let request = Request::new(OPERATION, Method::GET, url);
+                match basic(self.credential) {
+                    Some(header) => request.authorization(header),
+                    None => request,
+                }
+            }
+        }
+    }
+}
+
+/// The credential as Basic, where it can be.
+pub(super) fn basic(credential: &Credential) -> Option<HeaderValue> {
+    let Credential::Basic { user, password } = credential else { return None };
+    let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{}", password.expose()));
+    let mut header = HeaderValue::try_from(format!("Basic {encoded}")).expect("base64 fits into a header");
+    header.set_sensitive(true);
+    Some(header)
+}
+
+/// The contract's word in the client's.
+pub(super) fn plain_http(policy: PlainHttp) -> longshore_wire::PlainHttp {
+    match policy {
+        PlainHttp::LoopbackOnly => longshore_wire::PlainHttp::LoopbackOnly,
+        PlainHttp::Allowed => longshore_wire::PlainHttp::Allowed,
+    }
+}

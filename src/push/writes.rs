@@ -1,0 +1,138 @@
+//! The seam for dry runs: everything that changes a registry goes through here.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use longshore_contract::{Digest, Repository};
+
+use super::error::PushError;
+use super::plan::Commit;
+use super::progress::{BlobState, Event, Progress};
+use super::session::Access;
+use super::{PushOutcome, blob, commit};
+use crate::image::{Blob, Verify};
+
+/// What a push does to a registry.
+#[async_trait]
+pub trait Writes: Send + Sync {
+    /// Brings a blob that is not there.
+    async fn blob(
+        &self,
+        access: &Access<'_>,
+        blob: &Blob,
+        verify: Verify,
+        progress: &dyn Progress,
+    ) -> Result<(), PushError>;
+
+    /// Gives a manifest its name; `held` is what the name stood for.
+    async fn manifest(
+        &self,
+        access: &Access<'_>,
+        commit: &Commit,
+        held: Option<&Digest>,
+    ) -> Result<(), PushError>;
+
+    /// Makes sure of the end, and names it.
+    async fn settle(&self, access: &Access<'_>, digest: &Digest) -> Result<PushOutcome, PushError>;
+}
+
+/// Really writes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sender;
+
+#[async_trait]
+impl Writes for Sender {
+    async fn blob(
+        &self,
+        access: &Access<'_>,
+        blob: &Blob,
+        verify: Verify,
+        progress: &dyn Progress,
+    ) -> Result<(), PushError> {
+        blob::send(access, blob, verify, progress).await
+    }
+
+    async fn manifest(
+        &self,
+        access: &Access<'_>,
+        commit: &Commit,
+        held: Option<&Digest>,
+    ) -> Result<(), PushError> {
+        commit::send(access, commit, held).await
+    }
+
+    async fn settle(&self, access: &Access<'_>, digest: &Digest) -> Result<PushOutcome, PushError> {
+        commit::prove(access, digest).await?;
+        Ok(PushOutcome::Arrived)
+    }
+}
+
+/// Writes nothing, and keeps what would have been written. Clones share one record.
+#[derive(Debug, Clone, Default)]
+pub struct Recorder(Arc<Mutex<Vec<Recorded>>>);
+
+/// Something that would have been written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recorded {
+    /// A blob.
+    Blob {
+        /// To where.
+        repository: Repository,
+        /// Which.
+        digest: Digest,
+        /// How many bytes.
+        size: u64,
+    },
+    /// A manifest.
+    Manifest {
+        /// To where.
+        repository: Repository,
+        /// Which.
+        digest: Digest,
+        /// Under which tag or digest.
+        name: String,
+    },
+}
+
+impl Recorder {
+    /// What was recorded so far, in its order.
+    pub fn recorded(&self) -> Vec<Recorded> {
+        self.0.lock().expect("nothing panics while it holds this").clone()
+    }
+
+    fn record(&self, recorded: Recorded) {
+        self.0.lock().expect("nothing panics while it holds this").push(recorded);
+    }
+}
+
+#[async_trait]
+impl Writes for Recorder {
+    async fn blob(
+        &self,
+        access: &Access<'_>,
+        blob: &Blob,
+        _verify: Verify,
+        progress: &dyn Progress,
+    ) -> Result<(), PushError> {
+        let Blob { digest, size, .. } = blob;
+        progress.event(Event::Blob { digest, size: *size, sent: 0, state: BlobState::Planned });
+        let repository = access.repository.clone();
+        self.record(Recorded::Blob { repository, digest: digest.clone(), size: *size });
+        Ok(())
+    }
+
+    async fn manifest(
+        &self,
+        access: &Access<'_>,
+        commit: &Commit,
+        _held: Option<&Digest>,
+    ) -> Result<(), PushError> {
+        let (repository, digest) = (access.repository.clone(), commit.digest.clone());
+        self.record(Recorded::Manifest { repository, digest, name: commit.target.as_str().to_owned() });
+        Ok(())
+    }
+
+    async fn settle(&self, _access: &Access<'_>, _digest: &Digest) -> Result<PushOutcome, PushError> {
+        Ok(PushOutcome::Planned)
+    }
+}

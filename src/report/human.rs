@@ -1,0 +1,252 @@
+//! A report as text for people: readable without colour, no full stop after an id.
+
+use std::fmt::Write as _;
+
+use comfy_table::{Table, presets};
+
+use super::rows::{CheckRow, EmbeddedFacts, FunctionRow, HistoryRow, InvocationFacts, PushRow, RoutingFacts};
+use super::{Body, Fault, Outcome, Report};
+
+/// Whether text may carry colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// Colours are fine.
+    Coloured,
+    /// Plain text only.
+    Plain,
+}
+
+/// What went wrong, for stderr; empty when nothing did.
+pub fn errors(report: &Report, style: Style) -> String {
+    let mut out = String::new();
+    for fault in &report.errors {
+        error(&mut out, fault, style);
+    }
+    out
+}
+
+fn error(out: &mut String, fault: &Fault, style: Style) {
+    let (label, hint) = (paint("error", "1;31", style), paint("hint", "1;36", style));
+    let _ = writeln!(out, "{label}: {}", fault.message);
+    if let Some(text) = &fault.hint {
+        let _ = writeln!(out, "{hint}: {text}");
+    }
+}
+
+fn paint(text: &str, code: &str, style: Style) -> String {
+    match style {
+        Style::Coloured => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
+        Style::Plain => text.to_owned(),
+    }
+}
+
+/// What the command brings, for stdout.
+pub fn result(report: &Report, style: Style) -> String {
+    match &report.body {
+        Body::Empty => String::new(),
+        Body::Functions { functions, .. } if report.command == "status" => status(functions),
+        Body::Functions { functions, .. } => functions.iter().map(|row| function(row, style)).collect(),
+        Body::Images { images } => images.iter().map(|row| push(row, style)).collect(),
+        Body::History { runs } => history(runs),
+        Body::Invocation(facts) => invocation(facts),
+        Body::Embedded(facts) => embedded(facts),
+        Body::Findings { checks } => checks.iter().map(|row| check(row, style)).collect(),
+        Body::Written { file } => format!("wrote {file}\n"),
+    }
+}
+
+fn outcome(outcome: Outcome, style: Style) -> String {
+    let code = match outcome.exit_code() {
+        0 => "1;32",
+        5 => "1;33",
+        _ => "1;31",
+    };
+    paint(outcome.word(), code, style)
+}
+
+fn function(row: &FunctionRow, style: Style) -> String {
+    let mut out = format!("{}@{} {}", row.function, row.target, outcome(row.outcome, style));
+    let versions = match (&row.from, &row.to) {
+        (Some(from), Some(to)) if from != to => format!("  version {from} -> {to}"),
+        (None, Some(to)) | (Some(_), Some(to)) => format!("  version {to}"),
+        (Some(from), None) => format!("  version {from} is live"),
+        (None, None) => String::new(),
+    };
+    out.push_str(&versions);
+    if let Some(image) = &row.image {
+        let _ = write!(out, "  {}", short_digest(&image.digest));
+    }
+    out.push('\n');
+    for change in row.image.iter().flat_map(|image| &image.changed) {
+        let _ = writeln!(out, "  image: {} ({})", change.what, change.why);
+    }
+    if let Some(routing) = row.routing.as_ref().filter(|routing| routing.canary.is_some()) {
+        let _ = writeln!(out, "  traffic: {}", routing_text(routing));
+    }
+    for step in &row.steps {
+        let soak = if step.soak_s > 0 { format!(", then {}s of soak", step.soak_s) } else { String::new() };
+        let _ = writeln!(out, "  step: {} to the new version{soak}", percent(step.share));
+    }
+    for note in &row.notes {
+        let _ = writeln!(out, "  note: {note}");
+    }
+    if let Some(scan) = &row.scan {
+        let _ = writeln!(out, "  scan: {}", scan.verdict);
+    }
+    if let Some(url) = &row.url {
+        let _ = writeln!(out, "  {url}");
+    }
+    out
+}
+
+fn push(row: &PushRow, style: Style) -> String {
+    let mut out = format!("{} {}", row.destination, outcome(row.outcome, style));
+    if let Some(image) = &row.image {
+        let _ = write!(out, "  {}", image.reference.as_ref().unwrap_or(&image.digest));
+        let blobs = row.blobs;
+        let _ = write!(
+            out,
+            "\n  blobs: {} sent, {} there already, {}",
+            blobs.sent,
+            blobs.present,
+            bytes(row.bytes_sent)
+        );
+        for change in &image.changed {
+            let _ = write!(out, "\n  image: {} ({})", change.what, change.why);
+        }
+    }
+    out.push('\n');
+    out
+}
+
+fn status(rows: &[FunctionRow]) -> String {
+    let mut table = table(&["FUNCTION", "TARGET", "ALIAS", "TRAFFIC", "IMAGE", "RUN"]);
+    for row in rows {
+        table.add_row([
+            row.function.clone(),
+            row.target.clone(),
+            row.alias.clone(),
+            match (&row.routing, &row.error) {
+                (Some(routing), _) => routing_text(routing),
+                (None, Some(_)) => "unknown, see below".to_owned(),
+                (None, None) => "not deployed".to_owned(),
+            },
+            row.image.as_ref().map_or_else(String::new, |image| short_digest(&image.digest)),
+            row.open.as_ref().map_or_else(String::new, |open| {
+                let by = open.by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
+                format!("{} open{by}", open.run)
+            }),
+        ]);
+    }
+    let mut out = format!("{table}\n");
+    for row in rows {
+        for line in row.notes.iter().cloned().chain(row.url.clone()) {
+            let _ = writeln!(out, "{}@{}: {line}", row.function, row.target);
+        }
+    }
+    out
+}
+
+fn history(rows: &[HistoryRow]) -> String {
+    if rows.is_empty() {
+        return "no run yet\n".to_owned();
+    }
+    let mut table = table(&["RUN", "WHEN", "ALIAS", "VERB", "OUTCOME", "VERSIONS", "BY", "MESSAGE"]);
+    for row in rows {
+        let versions =
+            format!("{} -> {}", row.from.as_deref().unwrap_or("none"), row.to.as_deref().unwrap_or("?"));
+        let undoes = row.undoes.as_ref().map_or_else(String::new, |run| format!("undoes {run}"));
+        let message = row.message.clone().unwrap_or(undoes);
+        let by = row.by.clone().unwrap_or_default();
+        let cells = [&row.run, &row.started, &row.alias, &row.verb, &row.outcome, &versions, &by, &message];
+        table.add_row(cells.map(String::as_str));
+    }
+    format!("{table}\n")
+}
+
+fn invocation(facts: &InvocationFacts) -> String {
+    let mut out = match &facts.payload {
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    if !out.ends_with('\n') {
+        out.push('\n');
+    }
+    out
+}
+
+fn embedded(facts: &EmbeddedFacts) -> String {
+    let Some(endpoints) = &facts.endpoints else { return "the local cloud does not run\n".to_owned() };
+    let mut out = String::new();
+    let _ = writeln!(out, "registry   {}", endpoints.registry);
+    let _ = writeln!(out, "functions  {}", endpoints.functions);
+    if let (Some(state), Some(pid)) = (&facts.state, facts.pid) {
+        let _ = writeln!(out, "state      {state} (process {pid})");
+    }
+    if !facts.versions.is_empty() {
+        let mut table = table(&["FUNCTION", "VERSION", "INSTANCES", "INVOCATIONS", "ERRORS", "P50", "P95"]);
+        for row in &facts.versions {
+            let latency =
+                |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"));
+            table.add_row([
+                row.function.clone(),
+                row.version.clone(),
+                row.instances.to_string(),
+                row.invocations.to_string(),
+                row.errors.to_string(),
+                latency(row.p50_ms),
+                latency(row.p95_ms),
+            ]);
+        }
+        let _ = writeln!(out, "\n{table}");
+    }
+    out
+}
+
+fn check(row: &CheckRow, style: Style) -> String {
+    let mut out = format!("{}@{} {}\n", row.function, row.target, outcome(row.outcome, style));
+    for finding in &row.findings {
+        let _ = writeln!(out, "  {}: {}", finding.severity, finding.message);
+        if let Some(hint) = &finding.hint {
+            let _ = writeln!(out, "    {hint}");
+        }
+    }
+    out
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header.iter().copied());
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table
+}
+
+fn routing_text(routing: &RoutingFacts) -> String {
+    match &routing.canary {
+        Some(canary) => format!("{} to {canary}, the rest to {}", percent(routing.share), routing.stable),
+        None => format!("all to {}", routing.stable),
+    }
+}
+
+/// A share from 0 to 1 as a percentage with as many decimals as it needs, two at the most.
+fn percent(share: f64) -> String {
+    let text = format!("{:.2}", share * 100.0);
+    format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+fn short_digest(digest: &str) -> String {
+    digest.chars().take("sha256:".len() + 12).collect()
+}
+
+/// A number of bytes in the unit that people read.
+pub fn bytes(count: u64) -> String {
+    let unit = |shift: u32, word: &str| format!("{:.1} {word}", count as f64 / f64::from(1u32 << shift));
+    match count {
+        0..0x400 => format!("{count} bytes"),
+        0x400..0x10_0000 => unit(10, "KiB"),
+        0x10_0000..0x4000_0000 => unit(20, "MiB"),
+        _ => unit(30, "GiB"),
+    }
+}
