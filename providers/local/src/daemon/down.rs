@@ -84,7 +84,12 @@ async fn has_ended(process: &Arc<OwnedFd>, patience: Duration) -> io::Result<boo
 async fn ask(directory: &StateDirectory, subject: &str) -> bool {
     let Ok(Some(_)) = directory.running() else { return true };
     let client = Client::new(directory.clone(), None, Calls::default());
-    let asked =
-        client.send(Effect::Write, "POST", &format!("{PREFIX}/shutdown"), None, "stop", subject).await;
-    asked.inspect_err(|error| tracing::warn!("the daemon does not take the request to end: {error}")).is_ok()
+    let path = format!("{PREFIX}/shutdown");
+    let asked = client.send(Effect::Write, "POST", &path, None, "stop", subject);
+    match tokio::time::timeout(ANSWER, asked).await {
+        Ok(Ok(_)) => return true,
+        Ok(Err(error)) => tracing::warn!("the daemon does not take the request to end: {error}"),
+        Err(_) => tracing::warn!("the daemon does not answer"),
+    }
+    false
 }

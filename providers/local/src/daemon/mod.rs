@@ -11,7 +11,9 @@ mod up;
 use std::path::Path;
 
 use async_trait::async_trait;
-use longshore_contract::{Embedded, EmbeddedStatus, Error, ErrorKind, Follow, LogsOf, Result, Settings, Started};
+use longshore_contract::{
+    Embedded, EmbeddedStatus, Error, ErrorKind, Follow, LogsOf, Result, Settings, Started,
+};
 
 use crate::control::wire::{PREFIX, StatusView};
 use crate::daemon::lock::Lock;
@@ -41,7 +43,8 @@ impl Embedded for Daemon {
     async fn wake(&self, settings: &Settings) -> Result<Option<EmbeddedStatus>> {
         let directory = locate(settings)?;
         let subject = directory.path().display().to_string();
-        let identity = directory.identity().map_err(|error| error.into_error("look for the cloud in", &subject))?;
+        let identity =
+            directory.identity().map_err(|error| error.into_error("look for the cloud in", &subject))?;
         match identity {
             Some(_) => self.up(settings).await.map(Some),
             None => Ok(None),
