@@ -109,6 +109,16 @@ fn of_two_who_start_a_cloud_at_once_both_get_the_same() {
 }
 
 #[test]
+fn a_daemon_that_hangs_is_ended_all_the_same() {
+    let cloud = Detached::new();
+    let pid = text(&run("up", cloud.0.path()).stdout);
+    assert!(Command::new("kill").args(["-STOP", &pid]).status().expect("kill runs").success());
+    let down = run("down", cloud.0.path());
+    assert!(down.status.success(), "{}", text(&down.stderr));
+    assert!(!is_alive(&pid));
+}
+
+#[test]
 fn up_after_a_kill_starts_a_new_daemon() {
     let cloud = Detached::new();
     let first = text(&run("up", cloud.0.path()).stdout);

@@ -233,7 +233,7 @@ async fn a_function_that_keeps_dying_is_left_alone_for_a_while() {
 #[tokio::test]
 async fn a_request_has_the_time_that_the_function_has() {
     let cloud = Cloud::start();
-    let config = Config { timeout: Some(Duration::from_millis(200)), ..Config::default() };
+    let config = Config { timeout: Some(Duration::from_secs(1)), ..Config::default() };
     shop(&cloud, config).await;
     let late = get(cloud.functions(), "/shop/live/never");
     assert_eq!((late.status, late.header("x-longshore-error")), (504, Some("Timeout")), "{}", late.text());

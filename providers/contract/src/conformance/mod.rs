@@ -2,7 +2,7 @@
 //!
 //! A provider's tests bring a [`Fixture`] and run every law in [`LAWS`] over it, under each [`Weather`] they can make:
 //!
-//! ```ignore
+//! ```text
 //! for law in conformance::LAWS {
 //!     law.hold(&fixture).await;
 //! }

@@ -118,10 +118,9 @@ impl Control {
         let view = match face {
             Qualifier::Latest => {
                 let head = &function.head;
-                let version = function.head.published_as.map(named);
                 let digest = Some(head.content.image.digest.clone());
                 let settings = settings(&head.content.configuration)?;
-                FunctionView { version, digest, settings, state: head.state.clone(), path: None }
+                FunctionView { version: None, digest, settings, state: head.state.clone(), path: None }
             }
             Qualifier::Version(version) => {
                 version_face(&service, name, number(version.as_str())?, path(version.as_str()))?

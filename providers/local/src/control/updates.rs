@@ -1,12 +1,16 @@
 //! How updates and versions come to their end: the image is started, and serves or does not.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use longshore_contract::{FunctionName, State};
 use longshore_model::{Content, Outcome, Service};
 
 use crate::control::store::{Done, Store, WriteError};
 use crate::router::instances::Instances;
+
+/// How long a disk that takes no writes is left alone before the end of an update is written again.
+const SETTLE_AGAIN: Duration = Duration::from_secs(1);
 
 /// Starts what was accepted and says in the state how it went.
 #[derive(Clone)]
@@ -71,14 +75,21 @@ impl Updates {
 
     async fn settle(
         &self,
-        settle: impl FnOnce(&mut Service) -> Result<(), longshore_model::Refusal> + Send + 'static,
+        settle: impl Fn(&mut Service) -> Result<(), longshore_model::Refusal> + Clone + Send + 'static,
     ) {
-        let settled = self.store.write(|service, _| Ok(Done { answer: settle(service)?, write: None })).await;
-        match settled {
-            // Somebody else settled it, or deleted the function meanwhile: there is nothing left to say.
-            Ok(()) | Err(WriteError::Refused(_)) => {}
-            // It stays pending; a daemon that is started again takes it up.
-            Err(error @ WriteError::Unkept(_)) => tracing::error!("{error}"),
+        loop {
+            let settle = settle.clone();
+            let settled = self.store.write(move |service, _| {
+                settle(service)?;
+                Ok(Done { answer: (), write: None })
+            });
+            match settled.await {
+                // Somebody else settled it, or deleted the function meanwhile: there is nothing left to say.
+                Ok(()) | Err(WriteError::Refused(_)) => return,
+                // Left pending it would be in the way of every further update.
+                Err(error @ WriteError::Unkept(_)) => tracing::error!("{error}; trying again"),
+            }
+            tokio::time::sleep(SETTLE_AGAIN).await;
         }
     }
 }

@@ -2,7 +2,7 @@
 //! dies.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
 /// The lock, held until this is dropped.
@@ -10,12 +10,16 @@ use std::path::Path;
 pub(crate) struct Lock(File);
 
 impl Lock {
-    /// Takes the lock; `None` where another daemon has it.
+    /// Takes the lock and writes into it who has it; `None` where another daemon has it.
     pub(crate) fn take(path: &Path) -> io::Result<Option<Self>> {
         let file = open(path)?;
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(Some(Self(file))),
+                Ok(()) => {
+                    file.set_len(0)?;
+                    (&file).write_all(std::process::id().to_string().as_bytes())?;
+                    return Ok(Some(Self(file)));
+                }
                 Err(TryLockError::Error(error)) => return Err(error),
                 Err(TryLockError::WouldBlock) => {}
             }
@@ -49,12 +53,14 @@ impl Lock {
         }
     }
 
-    /// Blocks until no daemon has the lock.
-    pub(crate) fn wait_until_free(path: &Path) -> io::Result<()> {
-        match File::open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            result => result?.lock_shared(),
+    /// The process of the daemon that has the lock; `None` where none has it.
+    pub(crate) fn holder(path: &Path) -> io::Result<Option<u32>> {
+        if !Self::is_held(path)? {
+            return Ok(None);
         }
+        let mut text = String::new();
+        File::open(path)?.take(20).read_to_string(&mut text)?;
+        Ok(text.parse().ok())
     }
 
     /// Whether the file that was locked is still the one at `path`: it is not when somebody deleted the directory.
@@ -83,10 +89,11 @@ mod tests {
         assert!(!Lock::is_held(&path).unwrap());
         let lock = Lock::take(&path).unwrap().unwrap();
         assert!(Lock::is_held(&path).unwrap());
+        assert_eq!(Lock::holder(&path).unwrap(), Some(std::process::id()));
         assert!(Lock::take(&path).unwrap().is_none());
         assert!(lock.is_at(&path));
         drop(lock);
-        assert!(!Lock::is_held(&path).unwrap());
+        assert_eq!(Lock::holder(&path).unwrap(), None);
         let lock = Lock::take(&path).unwrap().unwrap();
         std::fs::remove_file(&path).unwrap();
         assert!(!lock.is_at(&path));

@@ -29,7 +29,7 @@ pub(crate) async fn copy(
     loop {
         for path in paths(directory, of).map_err(failed)? {
             if !tails.iter().any(|tail| tail.path == path) {
-                tails.push(Tail { path, at: 0, inode: 0 });
+                tails.push(Tail::new(path));
             }
         }
         if tails.is_empty() && follow == Follow::ToEnd {
@@ -95,29 +95,52 @@ fn versions(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 
-/// A file and how far it was read.
+/// A file that grows, and may be put aside or emptied while it is read.
 struct Tail {
     path: PathBuf,
+    open: Option<File>,
     at: u64,
-    inode: u64,
 }
 
 impl Tail {
-    /// Reads on; 0 at the end. A file that was replaced or cut is read from its beginning.
-    fn read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
-        let mut file = match File::open(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-            result => result?,
-        };
-        let metadata = file.metadata()?;
-        if metadata.ino() != self.inode || metadata.len() < self.at {
-            (self.inode, self.at) = (metadata.ino(), 0);
-        }
-        file.seek(SeekFrom::Start(self.at))?;
-        let count = file.read(chunk)?;
-        self.at += count as u64;
-        Ok(count)
+    /// A log from its beginning: what was put aside of it comes first, where something was.
+    fn new(path: PathBuf) -> Self {
+        let mut older = path.clone().into_os_string();
+        older.push(".1");
+        Self { path, open: File::open(older).ok(), at: 0 }
     }
+
+    /// Reads on; 0 at the end. A file that was put aside is read to its end before the one in its place is opened.
+    fn read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if let Some(file) = &mut self.open {
+                if file.metadata()?.len() < self.at {
+                    self.at = 0;
+                }
+                file.seek(SeekFrom::Start(self.at))?;
+                let count = file.read(chunk)?;
+                self.at += count as u64;
+                if count > 0 {
+                    return Ok(count);
+                }
+            }
+            let next = match File::open(&self.path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+                result => result?,
+            };
+            if let Some(file) = &self.open
+                && identity(file)? == identity(&next)?
+            {
+                return Ok(0);
+            }
+            (self.open, self.at) = (Some(next), 0);
+        }
+    }
+}
+
+fn identity(file: &File) -> io::Result<(u64, u64)> {
+    let metadata = file.metadata()?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 #[cfg(test)]
@@ -165,6 +188,19 @@ mod tests {
         assert_eq!(error.kind, ErrorKind::NotFound);
     }
 
+    #[tokio::test]
+    async fn what_was_put_aside_comes_first() {
+        let (_folder, directory) = directory();
+        write(&directory, "1", "old\n");
+        let path = directory.version_log(&"shop".parse().unwrap(), &"1".parse().unwrap());
+        std::fs::rename(&path, path.with_extension("log.1")).unwrap();
+        write(&directory, "1", "new\n");
+        let of = LogsOf::Version("shop".parse().unwrap(), "1".parse().unwrap());
+        let mut out = Vec::new();
+        copy(&directory, &of, Follow::ToEnd, &mut out).await.unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "old\nnew\n");
+    }
+
     /// Hands on whatever is written to it.
     struct Channel(mpsc::Sender<String>);
 
@@ -194,9 +230,11 @@ mod tests {
         write(&directory, "1", "two\n");
         assert_eq!(next(&receiver), "two\n");
         let path = directory.version_log(&"shop".parse().unwrap(), &"1".parse().unwrap());
-        std::fs::rename(&path, path.with_extension("log.1")).unwrap();
         write(&directory, "1", "three\n");
-        assert_eq!(next(&receiver), "three\n");
+        std::fs::rename(&path, path.with_extension("log.1")).unwrap();
+        write(&directory, "1", "four\n");
+        assert_eq!(next(&receiver), "three\n", "the last lines before a rotation are not lost");
+        assert_eq!(next(&receiver), "four\n");
         task.abort();
     }
 }

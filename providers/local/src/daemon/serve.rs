@@ -101,11 +101,13 @@ async fn run(directory: &StateDirectory) -> Result<()> {
 
     let ended = until_told(&ending, &lock, directory, &instances).await;
     ending.cancel();
+    // Whoever wants a cloud from here on waits for the lock and starts a new one.
+    let retracted = directory.retract().map_err(refused);
     let _ = tokio::time::timeout(GRACE, servers).await;
     instances.stop_all().await;
-    directory.retract().map_err(refused)?;
     tracing::info!("ended");
     drop(lock);
+    retracted?;
     ended.map_err(|error| failed(directory, error))
 }
 

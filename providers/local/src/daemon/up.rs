@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use longshore_contract::{Error, ErrorKind, Result, Started};
 
@@ -16,6 +16,9 @@ use crate::state::{Running, StateDirectory, io_error};
 
 /// How long a daemon may take to start. It has a registry to sweep, so this is no measure of how long it should take.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often a daemon that begins or ends is looked at.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// The daemon's log is put aside beyond this size when a daemon starts.
 const LOG_LIMIT: u64 = 4 * 1024 * 1024;
@@ -43,15 +46,20 @@ fn start(directory: &StateDirectory) -> Result<(Running, Started)> {
     let at = directory.start_lock();
     // Whoever else starts one is waited for here, and finds it running, or we do.
     let _starting = Lock::wait(&at).map_err(|error| failed(io_error("lock", &at)(error)))?;
-    let lock = directory.lock();
-    if Lock::is_held(&lock).map_err(|error| failed(io_error("look at", &lock)(error)))? {
+    let (lock, begun) = (directory.lock(), Instant::now());
+    while Lock::is_held(&lock).map_err(|error| failed(io_error("look at", &lock)(error)))? {
         if let Some(running) = directory.running().map_err(failed)? {
             return Ok((running, Started::Before));
         }
-    } else {
-        // What a daemon that was killed has left behind must not be taken for the new one's.
-        directory.retract().map_err(failed)?;
+        // It is just beginning, and will say where it listens, or ending, and will give the lock back.
+        if begun.elapsed() > PATIENCE {
+            let message = format!("a daemon holds {} and does not say where it listens", lock.display());
+            return Err(Error::new(ErrorKind::Unavailable, "start", &subject, message));
+        }
+        std::thread::sleep(LOOK);
     }
+    // What a daemon that was killed has left behind must not be taken for the new one's.
+    directory.retract().map_err(failed)?;
     let mut child = spawn(directory).map_err(|error| {
         Error::new(
             ErrorKind::Unexpected,

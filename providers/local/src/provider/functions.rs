@@ -20,7 +20,7 @@ impl Functions for Local {
         };
         let host = self.identity()?.map(|identity| identity.functions());
         Ok(Some(Function {
-            version: view.version.filter(|_| *at != Qualifier::Latest),
+            version: view.version,
             digest: view.digest,
             config: view.settings.config(),
             state: view.state,

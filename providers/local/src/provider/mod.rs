@@ -68,7 +68,11 @@ pub(crate) fn connect(settings: &Settings) -> Result<Arc<dyn Provider>> {
 /// manifest.
 pub(crate) fn locate(settings: &Settings) -> Result<StateDirectory> {
     let stated = settings.text(STATE).map(PathBuf::from);
-    let named = || std::env::var_os(VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);
+    // What a shell names is relative to where the shell is.
+    let named = || {
+        let value = std::env::var_os(VARIABLE).filter(|value| !value.is_empty())?;
+        std::path::absolute(value).ok()
+    };
     let path = settings.directory.join(stated.or_else(named).unwrap_or_else(|| PathBuf::from(DEFAULT)));
     let absolute = std::path::absolute(&path)
         .map_err(|error| Error::new(ErrorKind::Invalid, "find", path.display(), error))?;

@@ -2,7 +2,7 @@
 //! nobody needs them.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -109,8 +109,7 @@ impl Instances {
         if let Some(old) = old {
             old.instance.stop(GRACE).await;
         }
-        // Nothing in the log of an update that was never published belongs to this one.
-        let _ = tokio::fs::remove_file(&slot.log).await;
+        forget_log(&slot.log);
         self.start(&slot, content).await
     }
 
@@ -185,11 +184,6 @@ impl Instances {
         let Content { image, .. } = content;
         let image =
             self.registry.image(&image.location, &image.digest).await.map_err(|error| error.to_string())?;
-        if let Some(folder) = slot.log.parent() {
-            tokio::fs::create_dir_all(folder)
-                .await
-                .map_err(|error| format!("its log cannot be kept in {}: {error}", folder.display()))?;
-        }
         let environment = settings.environment.unwrap_or_default();
         let launch = Launch {
             image,
@@ -289,6 +283,18 @@ impl Instances {
             })
         });
         Arc::clone(slot)
+    }
+}
+
+/// Empties the log of an update that was never published: nothing in it belongs to the one that comes now. The file
+/// stays, because somebody may still hold it open to write to it.
+fn forget_log(log: &Path) {
+    let emptied = std::fs::OpenOptions::new().write(true).truncate(true).open(log);
+    match emptied {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!("{} still has the lines of an earlier update: {error}", log.display());
+        }
+        _ => {}
     }
 }
 
