@@ -28,14 +28,7 @@ use args::{Cli, Color, Output, OutputArgs, Verb};
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// A report.
-    Report {
-        /// How it ended.
-        outcome: Outcome,
-        /// What went wrong.
-        errors: Vec<Fault>,
-        /// What it brings.
-        body: Body,
-    },
+    Report(Box<Told>),
     /// A manifest with mistakes: people see each with its line, programs get them as errors.
     Mistakes(Mistakes),
     /// Text to be printed as it is.
@@ -44,15 +37,28 @@ pub(crate) enum Answer {
     Printed,
 }
 
+/// A report as far as a verb knows it.
+#[derive(Debug)]
+pub(crate) struct Told {
+    outcome: Outcome,
+    errors: Vec<Fault>,
+    body: Body,
+}
+
 impl Answer {
+    /// An answer that ended so, with these faults and this beside it.
+    pub(crate) fn told(outcome: Outcome, errors: Vec<Fault>, body: Body) -> Self {
+        Self::Report(Box::new(Told { outcome, errors, body }))
+    }
+
     /// An answer of a verb that did what it is for.
     pub(crate) fn done(body: Body) -> Self {
-        Self::Report { outcome: Outcome::Done, errors: Vec::new(), body }
+        Self::told(Outcome::Done, Vec::new(), body)
     }
 
     /// An answer of a verb that could not do what it is for.
     pub(crate) fn failed(outcome: Outcome, errors: Vec<Fault>) -> Self {
-        Self::Report { outcome, errors, body: Body::Empty }
+        Self::told(outcome, errors, Body::Empty)
     }
 }
 
@@ -90,7 +96,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn finish(command: &'static str, answer: Answer, began: Instant, args: &OutputArgs) -> ExitCode {
     let (outcome, errors, body) = match answer {
-        Answer::Report { outcome, errors, body } => (outcome, errors, body),
+        Answer::Report(told) => (told.outcome, told.errors, told.body),
         Answer::Mistakes(mistakes) => match args.output {
             Output::Human => {
                 output::complain(&format!("{mistakes}\n"));

@@ -72,7 +72,7 @@ pub(super) fn answer(rows: Vec<(Option<RunId>, FunctionRow)>, none: Outcome) -> 
         let fault = row.error.clone()?;
         Some(Fault { message: format!("{}@{}: {}", row.function, row.target, fault.message), ..fault })
     });
-    Answer::Report { outcome, errors: errors.collect(), body: Body::Functions { run, functions } }
+    Answer::told(outcome, errors.collect(), Body::Functions { run, functions })
 }
 
 /// An image in a report's words.

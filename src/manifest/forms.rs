@@ -11,7 +11,7 @@ use super::tree::{Kind, Node};
 /// An image: in one text, or put together.
 #[derive(Debug, Clone)]
 pub(crate) enum ImageForm {
-    Text(ImageText),
+    Text(Box<ImageText>),
     Assemble(Box<AssembleTable>, Span),
 }
 
@@ -22,7 +22,7 @@ impl Written for ImageForm {
 
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         if !matches!(node.kind, Kind::Map(_)) {
-            return ImageText::read(node, reader).map(Self::Text);
+            return ImageText::read(node, reader).map(|text| Self::Text(Box::new(text)));
         }
         let at = node.entry("assemble").map_or(node.at, |entry| entry.key_at);
         let table = AssembleForm::read(node, reader)?.assemble.value()?;

@@ -81,7 +81,7 @@ impl ImageText {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum BaseText {
     Scratch,
-    Image(ImageText),
+    Image(Box<ImageText>),
 }
 
 impl FromText for BaseText {
@@ -94,7 +94,11 @@ impl FromText for BaseText {
     }
 
     fn from_text(text: &str) -> Result<Self, Refusal> {
-        if text == "scratch" { Ok(Self::Scratch) } else { ImageText::from_text(text).map(Self::Image) }
+        if text == "scratch" {
+            Ok(Self::Scratch)
+        } else {
+            ImageText::from_text(text).map(|image| Self::Image(Box::new(image)))
+        }
     }
 }
 

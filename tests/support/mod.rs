@@ -243,6 +243,7 @@ pub(crate) fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
 }
 
 /// Whether `program` is there. In CI a missing one is a failure: the suite would otherwise pass without its peer.
+#[expect(clippy::print_stderr, reason = "a test that is passed over says so")]
 pub(crate) fn have(program: impl AsRef<OsStr>) -> bool {
     let name = program.as_ref().to_string_lossy().into_owned();
     let found = std::env::var_os("PATH")

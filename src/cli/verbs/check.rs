@@ -50,7 +50,7 @@ pub(super) async fn check(args: &CheckArgs, output: &OutputArgs) -> Result<Answe
             at: None,
         })
     });
-    Ok(Answer::Report { outcome, errors: errors.collect(), body: Body::Findings { checks: checks.clone() } })
+    Ok(Answer::told(outcome, errors.collect(), Body::Findings { checks: checks.clone() }))
 }
 
 fn row(unit: &Unit, found: Vec<Failure>, unbuilt: bool) -> CheckRow {

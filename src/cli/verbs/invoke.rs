@@ -85,5 +85,5 @@ fn told(what: &str, answer: Invocation) -> Answer {
         Some(message) => (Outcome::Failed, vec![faults::fault("function_error", message, None)]),
         None => (Outcome::Done, Vec::new()),
     };
-    Answer::Report { outcome, errors, body: Body::Invocation(facts) }
+    Answer::told(outcome, errors, Body::Invocation(facts))
 }

@@ -39,7 +39,7 @@ pub(super) async fn push(args: &PushArgs, output: &OutputArgs) -> Result<Answer,
     .await;
     let outcome = Outcome::of_rows(images.iter().map(|row| row.outcome), Outcome::Done);
     let errors: Vec<Fault> = images.iter().filter_map(|row| row.error.clone()).collect();
-    Ok(Answer::Report { outcome, errors, body: Body::Images { images } })
+    Ok(Answer::told(outcome, errors, Body::Images { images }))
 }
 
 fn destinations(args: &PushArgs) -> Result<Vec<Destination>, Answer> {
