@@ -81,12 +81,14 @@ pub struct ManifestArgs {
     pub only: Vec<String>,
 }
 
+const SUBJECT: &str = "FUNCTION[@TARGET][:ALIAS] of the manifest [default: all of it], or
+PROVIDER:REGION:NAME:ALIAS without one";
+
 /// What a verb acts on, and where its ledger is.
 #[derive(Debug, Clone, Args)]
 pub struct SubjectArgs {
-    /// FUNCTION[@TARGET][:ALIAS] of the manifest [default: all of it], or
-    /// PROVIDER:REGION:NAME:ALIAS without one
-    #[arg(value_name = "SUBJECT", verbatim_doc_comment)]
+    /// What is acted on; everything in the manifest where it is absent.
+    #[arg(value_name = "SUBJECT", help = SUBJECT)]
     pub subject: Option<String>,
     /// Which manifest.
     #[command(flatten)]
@@ -240,11 +242,11 @@ pub struct DeployArgs {
 #[derive(Debug, Args)]
 #[command(help_template = HELP)]
 pub struct PushArgs {
-    /// The image: oci:DIR[:TAG] or oci-archive:FILE
-    #[arg(value_name = "SOURCE")]
+    /// The image.
+    #[arg(value_name = "SOURCE", help = "The image: oci:DIR[:TAG] or oci-archive:FILE")]
     pub source: String,
-    /// Where to, as HOST/PATH[:TAG]
-    #[arg(value_name = "DESTINATION", required = true)]
+    /// Where to.
+    #[arg(value_name = "DESTINATION", required = true, help = "Where to, as HOST/PATH[:TAG]")]
     pub destinations: Vec<String>,
     /// The one image of this platform out of an index
     #[arg(long, value_name = "OS/ARCH")]

@@ -1,9 +1,9 @@
 //! Text to deployment: reads a manifest with all its mistakes.
 //!
-//! The text becomes a tree in which every key and value has its place ([`yaml`]). The chosen environment and every
-//! `--set` are laid over that tree ([`overlay`]); then it is read by the schema ([`schema`], [`reader`]), `${…}` being
-//! filled in value by value ([`expand`]), and turned into a [`Deployment`] that leaves nothing to be guessed
-//! ([`resolve`]). The JSON schema and the reference are made from the same schema.
+//! The text becomes a tree in which every key and value has its place (`yaml`). The chosen environment and every
+//! `--set` are laid over that tree (`overlay`); then it is read by the schema (`schema`, `reader`), `${…}` being
+//! filled in value by value (`expand`), and turned into a [`Deployment`] that leaves nothing to be guessed
+//! (`resolve`). The JSON schema and the reference are made from the same schema.
 
 mod collection;
 mod deployment;

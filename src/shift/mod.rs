@@ -1,6 +1,6 @@
 //! Moves an alias to a version, step by step, so that a kill at any moment leaves nothing to guess.
 //!
-//! [`plan`] decides everything up front; [`Rollout`] says, purely, what comes next; [`drive`] is the one loop that does
+//! [`plan()`] decides everything up front; [`Rollout`] says, purely, what comes next; [`drive()`] is the one loop that does
 //! it. The state is the fold of the ledger and nothing else, so that a resumed run and a fresh one are the same thing.
 
 mod clock;

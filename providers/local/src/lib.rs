@@ -1,6 +1,6 @@
 //! A cloud in a directory: an OCI registry on loopback, functions that really run, aliases that really split traffic.
 //!
-//! One daemon per state directory ([`daemon`](crate::daemon) in the code) serves the registry, the control API and the
+//! One daemon per state directory (`daemon`) serves the registry, the control API and the
 //! functions' requests. The provider side talks to it with one HTTP request per operation and keeps nothing of its own.
 //!
 //! Reading order: `state` is what lies in the directory, `control` what can be asked of the daemon and how writes are kept,
