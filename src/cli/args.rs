@@ -159,6 +159,11 @@ impl Verb {
         "completions",
     ];
 
+    /// Whether this is the hidden verb that runs the embedded cloud's daemon in this process.
+    pub fn runs_as_daemon(&self) -> bool {
+        matches!(self, Self::Local(LocalArgs { verb: LocalVerb::Serve { .. } }))
+    }
+
     /// The verb as it is typed.
     pub fn word(&self) -> &'static str {
         match self {

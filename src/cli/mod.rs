@@ -70,7 +70,10 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         Cli::command().try_get_matches_from(&words).and_then(|matches| Cli::from_arg_matches(&matches));
     match parsed {
         Ok(cli) => {
-            progress::start_log(&cli.output);
+            match cli.verb.runs_as_daemon() {
+                false => progress::start_log(&cli.output),
+                true => progress::start_daemon_log(),
+            }
             let command = cli.verb.word();
             let answer = verbs::run(cli.verb, &cli.output);
             finish(command, answer, began, &cli.output)

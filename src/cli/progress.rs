@@ -37,6 +37,15 @@ pub(super) fn start_log(args: &OutputArgs) {
         .init();
 }
 
+/// Starts the log of a daemon: a file that is read long after, so with the time and without colours.
+pub(super) fn start_daemon_log() {
+    let filter = EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .with_env_var("LONGSHORE_LOG")
+        .from_env_lossy();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).init();
+}
+
 /// Who is told of events, by how the result is told.
 pub(super) fn observer(args: &OutputArgs) -> Arc<dyn Observer> {
     match args.output {

@@ -50,10 +50,14 @@ words! {
     pub enum OnSilence, "a way out of silence" {
         /// The run holds: somebody must look.
         Hold = "hold",
+        /// The run waits until there is something to judge by.
+        Wait = "wait",
+        /// The run goes on as if all were well.
+        Promote = "promote",
         /// The old version comes back.
         Return = "return",
-        /// The run goes on as if all were well.
-        Proceed = "proceed",
+        /// The smoke requests are sent to the new version itself.
+        Probe = "probe",
     }
 }
 

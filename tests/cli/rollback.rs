@@ -25,7 +25,10 @@ fn rollback_is_one_read_and_one_write_and_twice_goes_further_back() {
         (&json!("refused"), &json!("nothing_behind"))
     );
     let message = refused["error"]["message"].as_str().unwrap();
-    assert!(message.ends_with("versions that exist: 2, 3"), "candidates, the last one that was live first: {message}");
+    assert!(
+        message.ends_with("versions that exist: 2, 3"),
+        "candidates, the last one that was live first: {message}"
+    );
     assert!(refused["error"]["hint"].as_str().unwrap().contains("--to"));
 
     let asked = scratch.json(0, &["rollback", "--to", "3"]);

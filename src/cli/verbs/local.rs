@@ -13,14 +13,8 @@ use crate::providers;
 use crate::report::Body;
 use crate::report::rows::{EmbeddedFacts, EndpointFacts, TrafficRow};
 
-/// Whether this is the verb that runs the daemon in this process.
-pub(super) fn is_serve(args: &LocalArgs) -> bool {
-    matches!(args.verb, LocalVerb::Serve { .. })
-}
-
 /// Runs the daemon in this process until it is told to end.
-pub(super) fn serve(args: &LocalArgs) -> Result<Answer, Answer> {
-    let LocalVerb::Serve { state } = &args.verb else { return Err(invalid("serve is meant")) };
+pub(super) fn serve(state: &Path) -> Result<Answer, Answer> {
     let (_, embedded) = embedded()?;
     embedded.serve(state).map(|()| Answer::Printed).map_err(|error| Answer::of_cloud(&error, None))
 }

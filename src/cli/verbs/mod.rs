@@ -13,7 +13,7 @@ mod rollback;
 mod status;
 
 use super::Answer;
-use super::args::{OutputArgs, Verb};
+use super::args::{LocalArgs, LocalVerb, OutputArgs, Verb};
 use super::faults;
 use crate::pipeline::act::Act;
 use crate::report::Outcome;
@@ -25,7 +25,7 @@ pub(super) fn run(verb: Verb, output: &OutputArgs) -> Answer {
         Verb::Schema => Ok(plain::schema()),
         Verb::Completions { shell } => Ok(plain::completions(shell)),
         // The daemon makes a runtime of its own.
-        Verb::Local(args) if local::is_serve(&args) => local::serve(&args),
+        Verb::Local(LocalArgs { verb: LocalVerb::Serve { state } }) => local::serve(&state),
         verb => in_runtime(async {
             match verb {
                 Verb::Check(args) => check::check(&args, output).await,
