@@ -1,5 +1,7 @@
 //! Who runs this, and from where.
 
+use std::io::Read as _;
+
 use serde::{Deserialize, Serialize};
 
 /// Who asked for a run, and from where. Facts for people; nothing is decided by them.
@@ -40,13 +42,27 @@ impl Audit {
         Self {
             by: first(&USERS)
                 .or_else(|| get("LOGNAME"))
-                .unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw())),
+                .unwrap_or_else(user),
             host: clean(&system.nodename().to_string_lossy()),
             commit: first(&COMMITS),
             ci_url: workflow().or_else(|| first(&JOBS)).as_deref().map(without_login),
             message: message.and_then(clean),
         }
     }
+}
+
+/// The name of whoever runs this process, as the system's list of users has it; else the number.
+fn user() -> String {
+    let uid = rustix::process::getuid().as_raw();
+    let mut list = String::new();
+    let read = std::fs::File::open("/etc/passwd").and_then(|file| file.take(1 << 20).read_to_string(&mut list));
+    let line = |line: &str| {
+        let mut fields = line.split(':');
+        let (name, number) = (fields.next()?, fields.nth(1)?);
+        (number.parse() == Ok(uid)).then(|| name.to_owned())
+    };
+    let named = read.ok().and_then(|_| list.lines().find_map(line));
+    named.as_deref().and_then(clean).unwrap_or_else(|| format!("uid {uid}"))
 }
 
 fn clean(text: &str) -> Option<String> {
@@ -100,7 +116,7 @@ mod tests {
     #[test]
     fn without_any_variable_somebody_is_still_named() {
         let audit = gather(&[("USER", "  "), ("GIT_COMMIT", "")]);
-        assert!(audit.by.starts_with("uid "), "{}", audit.by);
+        assert!(!audit.by.trim().is_empty(), "{}", audit.by);
         assert_eq!(audit.commit, None);
     }
 }

@@ -151,15 +151,25 @@ fn history(rows: &[HistoryRow]) -> String {
     if rows.is_empty() {
         return "no run yet\n".to_owned();
     }
-    let mut table = table(&["RUN", "WHEN", "ALIAS", "VERB", "OUTCOME", "VERSIONS", "BY", "MESSAGE"]);
+    // Which alias it was is said only where there are several: the line is long enough.
+    let several = rows.iter().any(|row| row.alias != rows[0].alias);
+    let mut header = vec!["RUN", "WHEN", "VERB", "OUTCOME", "VERSIONS", "BY", "MESSAGE"];
+    if several {
+        header.insert(2, "FUNCTION");
+    }
+    let mut table = table(&header);
     for row in rows {
         let versions =
             format!("{} -> {}", row.from.as_deref().unwrap_or("none"), row.to.as_deref().unwrap_or("?"));
         let undoes = row.undoes.as_ref().map_or_else(String::new, |run| format!("undoes {run}"));
         let message = row.message.clone().unwrap_or(undoes);
         let by = row.by.clone().unwrap_or_default();
-        let cells = [&row.run, &row.started, &row.alias, &row.verb, &row.outcome, &versions, &by, &message];
-        table.add_row(cells.map(String::as_str));
+        let mut cells = vec![&row.run, &row.started, &row.verb, &row.outcome, &versions, &by, &message];
+        let function = row.alias.split(' ').next().unwrap_or_default().to_owned();
+        if several {
+            cells.insert(2, &function);
+        }
+        table.add_row(cells);
     }
     format!("{table}\n")
 }
