@@ -1,7 +1,8 @@
 //! What is live, and which run is open.
 
-use longshore_contract::{Progress, Qualifier};
+use longshore_contract::Progress;
 
+use super::deploy::look;
 use super::{Failure, Landed, Landing, Subject};
 use crate::ledger::{History, RunSummary};
 
@@ -14,19 +15,11 @@ pub struct Status {
 
 /// Reads what is live and what the ledger knows, and writes nothing.
 pub async fn status(subject: &Subject, landing: &mut Landing) -> Result<Status, Failure> {
-    let functions = subject.provider.functions();
-    let qualifier = Qualifier::Alias(subject.at.alias.clone());
-    let (function, live, entries) = tokio::try_join!(
-        async { Ok::<_, Failure>(functions.describe(&subject.at.function, &qualifier).await?) },
-        async { Ok(functions.alias(&subject.at).await?) },
-        subject.entries(),
-    )?;
+    let (function, live, entries) = look(subject, landing).await?;
     let history = History::of(&entries);
-    landing.url = function.as_ref().and_then(|function| function.url.clone());
     let crumb = live.as_ref().and_then(|alias| alias.note.breadcrumb.clone());
     if let Some(alias) = live {
         landing.to = Some(alias.routing.canary().unwrap_or(alias.routing.stable()).clone());
-        landing.routing = Some(alias.routing);
     }
     landing.image = function.and_then(|function| function.digest).map(Landed::known);
     let open = history.open().cloned();
