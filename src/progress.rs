@@ -3,6 +3,8 @@
 use longshore_contract::{Digest, Reference, Routing, Version};
 use serde::Serialize;
 
+use crate::push::BlobState;
+
 /// Who is told what a run does, as it happens.
 pub trait Observer: Send + Sync {
     /// Takes one event about one function on one target. Must not block.
@@ -51,8 +53,9 @@ pub enum Event {
         digest: Digest,
         /// Its bytes.
         size: u64,
-        /// How it stands.
-        #[serde(flatten)]
+        /// How many of them are handed to the connection, in the current try.
+        sent: u64,
+        /// Where it is.
         state: BlobState,
     },
     /// The manifest is readable at its destination.
@@ -89,21 +92,4 @@ pub enum Event {
         /// In one line.
         message: String,
     },
-}
-
-/// How a blob stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
-pub enum BlobState {
-    /// It is at its destination already.
-    Present,
-    /// Bytes are on their way.
-    Sending {
-        /// So many so far.
-        sent: u64,
-    },
-    /// It has arrived.
-    Sent,
-    /// In a dry run: it would be sent.
-    Planned,
 }

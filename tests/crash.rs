@@ -16,44 +16,67 @@ use support::{Ran, Scratch};
 /// Whether the local cloud refuses stale writes, or leaves that to us.
 const GUARDS: [&str; 2] = ["atomic", "checked"];
 
-/// What is done to a cloud that serves version 1, and how it is gone on with.
+/// What is done to a cloud, and how it is gone on with after a kill.
 struct Story {
     name: &'static str,
-    /// Verbs that make the state in which it begins.
-    before: &'static [&'static [&'static str]],
+    /// What it begins with.
+    before: Before,
     verb: &'static [&'static str],
     resume: &'static [&'static str],
 }
 
-const STORIES: [Story; 4] = [
-    Story { name: "first deploy", before: &[], verb: &["deploy"], resume: &["resume"] },
+/// What a story begins with.
+#[derive(Clone, Copy)]
+enum Before {
+    /// No cloud at all.
+    Nothing,
+    /// This many versions were deployed, one after the other.
+    Versions(u32),
+    /// Two versions, and a third that was left with a quarter of the traffic.
+    Split,
+    /// The same, and the ledger is gone: only the alias's description tells.
+    SplitWithoutLedger,
+}
+
+const STORIES: [Story; 8] = [
+    Story { name: "first deploy", before: Before::Nothing, verb: &["deploy"], resume: &["resume"] },
     Story {
         name: "all at once",
-        before: &[&["deploy"]],
+        before: Before::Versions(1),
         verb: &["deploy", "--set", "vars.version=v2"],
         resume: &["resume", "--set", "vars.version=v2"],
     },
     Story {
         name: "canary",
-        before: &[&["deploy"]],
+        before: Before::Versions(1),
         verb: &["deploy", "--env", "quick", "--set", "vars.version=v2"],
-        resume: &["resume", "--env", "quick", "--set", "vars.version=v2"],
+        // Without --env: the steps are the run's own.
+        resume: &["resume", "--set", "vars.version=v2"],
+    },
+    Story { name: "rollback", before: Before::Versions(2), verb: &["rollback"], resume: &["resume"] },
+    Story { name: "promote", before: Before::Split, verb: &["promote"], resume: &["promote"] },
+    Story { name: "abort", before: Before::Split, verb: &["abort"], resume: &["abort"] },
+    Story {
+        name: "promote by the alias",
+        before: Before::SplitWithoutLedger,
+        verb: &["promote"],
+        resume: &["resume"],
     },
     Story {
-        name: "rollback",
-        before: &[&["deploy"], &["deploy", "--set", "vars.version=v2"]],
-        verb: &["rollback"],
-        resume: &["resume"],
+        name: "abort by the alias",
+        before: Before::SplitWithoutLedger,
+        verb: &["abort"],
+        resume: &["abort"],
     },
 ];
 
-/// What a run left: where the alias sends its traffic, what is in its description but for names, and every write the
-/// cloud accepted.
+/// What a run left: where the alias sends its traffic, and every write the cloud accepted, descriptions included.
 #[derive(Debug, PartialEq)]
 struct Left {
     routing: Value,
     open: Value,
     writes: Vec<String>,
+    descriptions: Vec<String>,
     ending: String,
 }
 
@@ -71,8 +94,19 @@ impl World {
         );
         scratch.write("deploy.yaml", &manifest);
         let world = Self { scratch, guard };
-        for words in story.before {
-            world.scratch.json(0, words);
+        let versions = match story.before {
+            Before::Nothing => 0,
+            Before::Versions(count) => count,
+            Before::Split | Before::SplitWithoutLedger => 2,
+        };
+        for version in 1..=versions {
+            world.scratch.deploy(&format!("v{version}"));
+        }
+        if let Before::Split | Before::SplitWithoutLedger = story.before {
+            world.scratch.hold_canary("v3");
+        }
+        if let Before::SplitWithoutLedger = story.before {
+            std::fs::remove_dir_all(world.scratch.path().join(".longshore/ledger")).expect("a ledger");
         }
         world
     }
@@ -83,6 +117,26 @@ impl World {
         Ran::of(&mut command)
     }
 
+    /// The aliases' descriptions, breadcrumbs and all, as the cloud keeps them.
+    fn descriptions(&self) -> Vec<String> {
+        fn collect(value: &Value, found: &mut Vec<String>) {
+            if let (Some(description), true) = (value["description"].as_str(), value.get("routing").is_some())
+            {
+                found.push(nameless(description));
+            }
+            match value {
+                Value::Object(map) => map.values().for_each(|value| collect(value, found)),
+                Value::Array(list) => list.iter().for_each(|value| collect(value, found)),
+                _ => {}
+            }
+        }
+        let state = self.scratch.read(".longshore/local/functions/state.json");
+        let mut found = Vec::new();
+        collect(&serde_json::from_str(&state).expect("JSON"), &mut found);
+        assert_eq!(found.len(), 1, "one alias: {state}");
+        found
+    }
+
     fn left(&self) -> Left {
         let status = self.scratch.json(0, &["status"]);
         let writes = self.scratch.writes().iter().map(without_names).collect();
@@ -90,19 +144,24 @@ impl World {
             routing: status["functions"][0]["routing"].clone(),
             open: status["functions"][0]["open"].clone(),
             writes,
+            descriptions: self.descriptions(),
             ending: self.scratch.last_event(),
         }
     }
 }
 
-/// A line of the journal without what differs from run to run.
+/// A line of the journal without what differs from run to run: when, and the run's name.
 fn without_names(write: &Value) -> String {
     let Value::Object(map) = write else { return write.to_string() };
-    let kept: BTreeMap<_, _> = map
-        .iter()
-        .filter(|(key, _)| ["action", "function", "alias", "version", "routing"].contains(&key.as_str()))
-        .collect();
-    serde_json::to_string(&kept).expect("JSON")
+    let kept: BTreeMap<_, _> = map.iter().filter(|(key, _)| key.as_str() != "at").collect();
+    nameless(&serde_json::to_string(&kept).expect("JSON"))
+}
+
+/// `text` with RUN in the place of every run's name: 26 characters that begin with 01.
+fn nameless(text: &str) -> String {
+    text.split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| word.len() == 26 && word.starts_with("01"))
+        .fold(text.to_owned(), |text, run| text.replace(run, "RUN"))
 }
 
 /// Every failpoint an undisturbed run comes to, with how often, and what it leaves.
@@ -210,6 +269,18 @@ fn a_canary_survives_a_kill_at_every_place() {
 #[test]
 fn a_rollback_survives_a_kill_at_every_place() {
     every_place(&STORIES[3]);
+}
+
+#[test]
+fn a_promote_survives_a_kill_at_every_place() {
+    every_place(&STORIES[4]);
+    every_place(&STORIES[6]);
+}
+
+#[test]
+fn an_abort_survives_a_kill_at_every_place() {
+    every_place(&STORIES[5]);
+    every_place(&STORIES[7]);
 }
 
 /// Whether some way to disturb a canary is told from an undisturbed run when `fault` is planted.

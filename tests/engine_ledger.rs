@@ -42,6 +42,10 @@ impl OneAlias {
 
 #[async_trait]
 impl Functions for OneAlias {
+    fn url(&self, _at: &AliasRef) -> Option<String> {
+        None
+    }
+
     async fn alias(&self, _: &AliasRef) -> Result<Option<Alias>> {
         Ok(Some(self.live()))
     }
@@ -97,7 +101,8 @@ async fn open_behind(
         audit: audit(by),
         from: None,
         image: None,
-        to: None,
+        steps: Vec::new(),
+        plan: None,
         config: None,
         undoes: None,
         tool: "test".to_owned(),
@@ -213,8 +218,10 @@ fn of_two_who_resume_one_run_at_once_one_drives_it() {
             block_on(async {
                 let ledger: Arc<dyn Ledger> = Arc::new(DirectoryLedger::new(directory.path()));
                 let clock = SystemClock::start();
+                let entries = ledger.read(&key()).await.map_err(NotTaken::Ledger)?;
+                let who = &audit(name);
                 let taken =
-                    take_over(ledger, &key(), Order::Resume, &audit(name), &clock, Arc::new(Silent)).await?;
+                    take_over(ledger, &key(), &entries, Order::Resume, who, &clock, Arc::new(Silent)).await?;
                 let (mut journal, rollout) = (taken.journal, taken.rollout.unwrap());
                 Ok::<_, NotTaken>(drive_to_end(&cloud, &mut journal, rollout).await)
             })

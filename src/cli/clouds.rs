@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use longshore_contract::{AliasRef, Calls, Provider, Registration, Settings, Started};
+use longshore_contract::{AliasName, AliasRef, Calls, Provider, Registration, Settings, Started};
 
 use crate::ledger::Ledger;
 use crate::manifest::Unit;
-use crate::pipeline::{Cloud, Subject};
+use crate::pipeline::{Cloud, Failure, Subject};
 use crate::progress::{Event, Observer, UnitName};
 use crate::providers;
 
@@ -29,36 +29,89 @@ pub(super) struct Connected {
     cloud: Cloud,
 }
 
-impl Connected {
-    /// An alias there as something to work on, with a meter of its own.
-    pub(super) fn subject(&self, unit: UnitName, at: AliasRef, ledger: &Arc<dyn Ledger>) -> Subject {
-        let calls = Calls::default();
-        let provider = self.provider.metered(calls.clone());
-        Subject { unit, provider, cloud: self.cloud, calls, at, ledger: ledger.clone() }
-    }
+/// One alias that a verb acts on, and its cloud where that could be connected to: a cloud that cannot be reached is its
+/// own row's failure and nobody else's.
+pub(super) struct Seat {
+    /// Which alias.
+    pub(super) who: Who,
+    /// What the manifest says of it, where there is one.
+    pub(super) unit: Option<Unit>,
+    /// What there is to work on.
+    pub(super) subject: Result<Subject, Failure>,
+}
+
+/// An alias by all its names.
+#[derive(Debug, Clone)]
+pub(super) struct Who {
+    /// What the manifest calls it.
+    pub(super) name: UnitName,
+    /// The provider's word.
+    pub(super) provider: String,
+    /// The alias.
+    pub(super) at: AliasRef,
 }
 
 /// The clouds of one run, each connected once.
-#[derive(Default)]
-pub(super) struct Clouds(BTreeMap<String, Connected>);
+pub(super) struct Clouds<'a> {
+    connected: BTreeMap<String, Connected>,
+    wake: Wake,
+    observer: &'a dyn Observer,
+}
 
-impl Clouds {
-    /// The cloud of the unit's target. Settings are the target's, so that its name is enough to know it by.
-    pub(super) async fn connect(
+impl<'a> Clouds<'a> {
+    /// No cloud yet.
+    pub(super) fn new(wake: Wake, observer: &'a dyn Observer) -> Self {
+        Self { connected: BTreeMap::new(), wake, observer }
+    }
+
+    /// The seat of a unit's alias. Settings are the target's, so that its name is enough to know a cloud by.
+    pub(super) async fn seat(
         &mut self,
-        unit: &Unit,
-        wake: Wake,
-        observer: &dyn Observer,
-    ) -> longshore_contract::Result<Connected> {
-        if let Some(connected) = self.0.get(&unit.target) {
-            return Ok(connected.clone());
-        }
+        unit: Unit,
+        alias: Option<AliasName>,
+        ledger: &Arc<dyn Ledger>,
+    ) -> Seat {
+        let at = AliasRef { function: unit.name.clone(), alias: alias.unwrap_or_else(|| unit.alias.clone()) };
+        let name = unit_name(&unit);
         let registration =
             providers::find(&unit.provider).expect("the manifest's reader knows the same providers");
-        let connected = connect(registration, &unit.settings, wake, observer, &unit_name(unit)).await?;
-        self.0.insert(unit.target.clone(), connected.clone());
-        Ok(connected)
+        let connected = match self.connected.get(&unit.target) {
+            Some(connected) => Ok(connected.clone()),
+            None => connect(registration, &unit.settings, self.wake, self.observer, &name).await,
+        };
+        if let Ok(connected) = &connected {
+            self.connected.insert(unit.target.clone(), connected.clone());
+        }
+        let who = Who { name, provider: unit.provider.clone(), at };
+        Seat { subject: subject(connected, &who, ledger), who, unit: Some(unit) }
     }
+
+    /// The seat of an alias that is named by its full address.
+    pub(super) async fn addressed(
+        &self,
+        registration: &Registration,
+        settings: &Settings,
+        at: AliasRef,
+        ledger: &Arc<dyn Ledger>,
+    ) -> Seat {
+        let name = UnitName { function: at.function.to_string(), target: settings.target.clone() };
+        let connected = connect(registration, settings, self.wake, self.observer, &name).await;
+        let who = Who { name, provider: registration.name.to_owned(), at };
+        Seat { subject: subject(connected, &who, ledger), who, unit: None }
+    }
+}
+
+/// An alias in its cloud as something to work on, with a meter of its own.
+fn subject(
+    connected: longshore_contract::Result<Connected>,
+    who: &Who,
+    ledger: &Arc<dyn Ledger>,
+) -> Result<Subject, Failure> {
+    let Connected { provider, cloud } = connected.map_err(Failure::Cloud)?;
+    let calls = Calls::default();
+    let provider = provider.metered(calls.clone());
+    let (unit, at) = (who.name.clone(), who.at.clone());
+    Ok(Subject { unit, provider, cloud, calls, at, ledger: ledger.clone() })
 }
 
 /// The unit's name for progress and rows.
@@ -67,7 +120,7 @@ pub(super) fn unit_name(unit: &Unit) -> UnitName {
 }
 
 /// Connects to the cloud that `settings` name, after starting it where it is embedded and `wake` says so.
-pub(super) async fn connect(
+async fn connect(
     registration: &Registration,
     settings: &Settings,
     wake: Wake,

@@ -4,8 +4,8 @@ use longshore_contract::{Error, ErrorKind};
 
 use crate::image::ImageErrorKind;
 use crate::ledger::{Because, Ending, JournalError};
-use crate::pipeline::{Arrival, Failure};
-use crate::push::{PushError, PushErrorKind};
+use crate::pipeline::{Arrival, Failure, Standing};
+use crate::push::PushErrorKind;
 use crate::report::Outcome;
 use crate::shift::{Refusal, Stopped};
 
@@ -45,59 +45,62 @@ pub(crate) fn word_of(because: &Because) -> &'static str {
 
 /// The outcome of a failure, and a stable word for its sort.
 pub(crate) fn of_failure(failure: &Failure) -> (Outcome, &'static str) {
+    let outcome = match failure.standing() {
+        Standing::Refused => Outcome::Refused,
+        Standing::Failed => Outcome::Failed,
+        Standing::Held => Outcome::Held,
+        Standing::Preempted => Outcome::Preempted,
+    };
+    (outcome, word(failure))
+}
+
+fn word(failure: &Failure) -> &'static str {
     match failure {
-        Failure::Build { .. } => (Outcome::Refused, "build"),
-        Failure::Image(error) => (Outcome::Refused, of_image(error.kind)),
-        Failure::Push(error) => of_push(error),
+        Failure::Build { .. } => "build",
+        Failure::Image(error) => of_image(error.kind),
+        Failure::Push(error) => of_push(error.kind),
         Failure::Cloud(error) => of_cloud(error),
-        Failure::Ledger(_) | Failure::Journal(JournalError::Ledger(_)) | Failure::Replay(_) => {
-            (Outcome::Preempted, "ledger")
-        }
-        Failure::Shift(Stopped::Ledger(_) | Stopped::Illegal(_)) => (Outcome::Preempted, "ledger"),
-        Failure::Journal(JournalError::TakenOver(_)) | Failure::Shift(Stopped::TakenOver(_)) => {
-            (Outcome::Preempted, "taken_over")
-        }
-        Failure::Plan(Refusal::AlreadySplit { .. }) | Failure::Split { .. } => (Outcome::Refused, "split"),
-        Failure::Plan(_) => (Outcome::Refused, "plan"),
-        Failure::OpenRun { .. } | Failure::OpenElsewhere { .. } | Failure::AnotherRun { .. } => {
-            (Outcome::Preempted, "open_run")
-        }
-        Failure::NothingOpen { .. } => (Outcome::Refused, "nothing_open"),
-        Failure::Unfit { .. } => (Outcome::Refused, "unfit_order"),
-        Failure::NoAlias { .. } => (Outcome::Refused, "no_alias"),
-        Failure::NothingBehind { .. } => (Outcome::Refused, "nothing_behind"),
-        Failure::BadTarget { .. } => (Outcome::Refused, "bad_target"),
-        Failure::Blocked(_) => (Outcome::Refused, "preflight"),
-        Failure::Scan { .. } => (Outcome::Refused, "scan"),
-        Failure::Smoke { .. } => (Outcome::Refused, "smoke"),
-        Failure::WrongDigest { .. } => (Outcome::Failed, "wrong_digest"),
-        Failure::Changed { .. } => (Outcome::Refused, "changed"),
-        Failure::NeedsManifest { .. } => (Outcome::Refused, "needs_manifest"),
-        Failure::Unsupported { .. } => (Outcome::Refused, "unsupported"),
-        Failure::Interrupted => (Outcome::Held, "interrupted"),
+        Failure::Ledger(_) | Failure::Journal(JournalError::Ledger(_)) | Failure::Replay(_) => "ledger",
+        Failure::Shift(Stopped::Ledger(_) | Stopped::Illegal(_)) => "ledger",
+        Failure::Journal(JournalError::TakenOver(_)) | Failure::Shift(Stopped::TakenOver(_)) => "taken_over",
+        Failure::Plan(Refusal::AlreadySplit { .. }) => "split",
+        Failure::Plan(_) => "plan",
+        Failure::OpenRun { .. } | Failure::OpenElsewhere { .. } | Failure::AnotherRun { .. } => "open_run",
+        Failure::NothingOpen { .. } => "nothing_open",
+        Failure::Unfit { .. } => "unfit_order",
+        Failure::NoAlias { .. } => "no_alias",
+        Failure::NothingBehind { .. } => "nothing_behind",
+        Failure::BadTarget { .. } => "bad_target",
+        Failure::Blocked(_) => "preflight",
+        Failure::Scan { .. } => "scan",
+        Failure::Smoke { .. } => "smoke",
+        Failure::WrongDigest { .. } => "wrong_digest",
+        Failure::Changed { .. } => "changed",
+        Failure::NeedsManifest { .. } => "needs_manifest",
+        Failure::Unsupported { .. } => "unsupported",
+        Failure::Interrupted | Failure::InterruptedBefore => "interrupted",
     }
 }
 
-/// The outcome of a cloud's no, and a stable word for its sort.
-pub(crate) fn of_cloud(error: &Error) -> (Outcome, &'static str) {
+fn of_cloud(error: &Error) -> &'static str {
     match error.kind {
-        ErrorKind::NotFound => (Outcome::Refused, "not_found"),
-        ErrorKind::Conflict => (Outcome::Preempted, "conflict"),
-        ErrorKind::Busy => (Outcome::Refused, "busy"),
-        ErrorKind::Unauthenticated => (Outcome::Refused, "unauthenticated"),
-        ErrorKind::Denied => (Outcome::Refused, "denied"),
-        ErrorKind::Quota => (Outcome::Refused, "quota"),
-        ErrorKind::Failed => (Outcome::Refused, "not_ready"),
-        ErrorKind::Invalid => (Outcome::Refused, "rejected"),
-        ErrorKind::Throttled { .. } => (Outcome::Failed, "throttled"),
-        ErrorKind::Unavailable => (Outcome::Failed, "unavailable"),
-        ErrorKind::Indeterminate => (Outcome::Held, "unanswered"),
-        _ => (Outcome::Failed, "unexpected"),
+        ErrorKind::NotFound => "not_found",
+        ErrorKind::Conflict => "conflict",
+        ErrorKind::Busy => "busy",
+        ErrorKind::Unauthenticated => "unauthenticated",
+        ErrorKind::Denied => "denied",
+        ErrorKind::Quota => "quota",
+        ErrorKind::Failed => "not_ready",
+        ErrorKind::Invalid => "rejected",
+        ErrorKind::Throttled { .. } => "throttled",
+        ErrorKind::Unavailable => "unavailable",
+        ErrorKind::Indeterminate => "unanswered",
+        _ => "unexpected",
     }
 }
 
-fn of_push(error: &PushError) -> (Outcome, &'static str) {
-    let word = match error.kind {
+fn of_push(kind: PushErrorKind) -> &'static str {
+    match kind {
         PushErrorKind::Image => "image_unsupported",
         PushErrorKind::Unauthorized => "unauthenticated",
         PushErrorKind::Denied => "denied",
@@ -110,8 +113,7 @@ fn of_push(error: &PushError) -> (Outcome, &'static str) {
         PushErrorKind::Refused => "rejected",
         PushErrorKind::Protocol => "unexpected",
         PushErrorKind::Keychain => "keychain",
-    };
-    (if error.is_refusal() { Outcome::Refused } else { Outcome::Failed }, word)
+    }
 }
 
 fn of_image(kind: ImageErrorKind) -> &'static str {

@@ -44,10 +44,9 @@ pub(super) fn of_arrival(arrival: &Arrival, outcome: Outcome) -> Option<Fault> {
 
 impl Answer {
     /// A cloud that could not be connected to.
-    pub(super) fn of_cloud(error: &Error, unit: Option<&str>) -> Self {
-        let (outcome, kind) = exit::of_cloud(error);
-        let message = unit.map_or_else(|| error.to_string(), |unit| format!("{unit}: {error}"));
-        Self::failed(outcome, vec![fault(kind, message, hints::of_cloud(error))])
+    pub(super) fn of_cloud(error: Error) -> Self {
+        let (outcome, fault) = of_failure(&Failure::Cloud(error));
+        Self::failed(outcome, vec![fault])
     }
 
     /// A manifest with mistakes.

@@ -23,7 +23,7 @@ pub(crate) fn of_failure(failure: &Failure) -> Option<String> {
         Failure::Replay(_) | Failure::Shift(Stopped::Illegal(_)) => {
             "docs/ledger.md tells how entries follow from each other; `longshore history` shows the run"
         }
-        Failure::Plan(Refusal::AlreadySplit { .. }) | Failure::Split { .. } => {
+        Failure::Plan(Refusal::AlreadySplit { .. }) => {
             "`longshore rollback` sends all traffic to the stable side; `longshore promote` to the other, where a run left \
              its mark"
         }
@@ -63,6 +63,7 @@ pub(crate) fn of_failure(failure: &Failure) -> Option<String> {
             "name the manifest with `-f FILE`, or end the run with `longshore abort`"
         }
         Failure::Unsupported { .. } => "take the key away for this target",
+        Failure::InterruptedBefore => "nothing was changed; run it again",
         Failure::Interrupted => "`longshore resume` goes on, `longshore abort` ends the run",
     };
     Some(text.to_owned())
@@ -88,7 +89,7 @@ pub(crate) fn of_because(because: &Because) -> String {
 }
 
 /// What to do about a cloud's no.
-pub(crate) fn of_cloud(error: &Error) -> Option<String> {
+fn of_cloud(error: &Error) -> Option<String> {
     let text = match error.kind {
         ErrorKind::Unauthenticated => "check the credentials that this target uses",
         ErrorKind::Denied => "ask for the permission, or use other credentials",

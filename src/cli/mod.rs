@@ -78,10 +78,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
             let answer = verbs::run(cli.verb, &cli.output);
             finish(command, answer, began, &cli.output)
         }
-        Err(error) if !error.use_stderr() => {
-            output::raw(&error.render().to_string());
-            ExitCode::SUCCESS
-        }
+        Err(error) if !error.use_stderr() => written(output::raw(&error.render().to_string()), Outcome::Done),
         Err(error) => {
             let output = output_of(&words);
             let answer = match output.output {
@@ -110,13 +107,22 @@ fn finish(command: &'static str, answer: Answer, began: Instant, args: &OutputAr
             }
         },
         Answer::Raw(text) => {
-            output::raw(&text);
-            return ExitCode::SUCCESS;
+            return written(output::raw(&text), Outcome::Done);
         }
         Answer::Printed => return ExitCode::SUCCESS,
     };
-    output::tell(&Report { command, outcome, elapsed: began.elapsed(), errors, body }, args);
-    ExitCode::from(outcome.exit_code())
+    written(output::tell(&Report { command, outcome, elapsed: began.elapsed(), errors, body }, args), outcome)
+}
+
+/// The exit code of `outcome`, unless its result could not be written: then nobody knows it.
+fn written(result: std::io::Result<()>, outcome: Outcome) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::from(outcome.exit_code()),
+        Err(error) => {
+            output::complain(&format!("error: the result ({}) cannot be written: {error}\n", outcome.word()));
+            ExitCode::from(Outcome::Failed.exit_code())
+        }
+    }
 }
 
 /// The message of a usage error without clap's prefix, usage line and colours.

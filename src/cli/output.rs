@@ -22,24 +22,24 @@ pub(super) fn style(args: &OutputArgs, stream: &impl io::IsTerminal) -> Style {
 }
 
 /// Writes the report to stdout, as asked. Errors go to stderr where people read, and nowhere else where programs do.
-pub(super) fn tell(report: &Report, args: &OutputArgs) {
+pub(super) fn tell(report: &Report, args: &OutputArgs) -> io::Result<()> {
     let text = match args.output {
         Output::Human => {
-            let stderr = io::stderr();
-            let errors = human::errors(report, style(args, &stderr));
-            let _ = stderr.lock().write_all(errors.as_bytes());
+            complain(&human::errors(report, style(args, &io::stderr())));
             human::result(report, style(args, &io::stdout()))
         }
         Output::Json => report.to_pretty() + "\n",
         Output::Jsonl => report.to_line() + "\n",
     };
-    raw(&text);
+    raw(&text)
 }
 
 /// Writes text to stdout as it is. A reader that has gone away is no error of ours.
-pub(super) fn raw(text: &str) {
-    let mut stdout = io::stdout().lock();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+pub(super) fn raw(text: &str) -> io::Result<()> {
+    match copy(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
 }
 
 /// Whether stderr shows bars: a terminal, people reading.

@@ -14,7 +14,8 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::args::{Output, OutputArgs};
 use super::output;
-use crate::progress::{BlobState, Event, Observer, UnitName};
+use crate::progress::{Event, Observer, UnitName};
+use crate::push::BlobState;
 use crate::report::human::{Style, bytes};
 
 /// Starts the log on stderr: warnings, more with `-v`, or what `LONGSHORE_LOG` asks for.
@@ -78,7 +79,8 @@ struct Line<'a> {
 impl Observer for Lines {
     fn event(&self, unit: &UnitName, event: &Event) {
         if let Ok(line) = serde_json::to_string(&Line { event, at: Timestamp::now(), unit }) {
-            output::raw(&(line + "\n"));
+            // The document at the end cannot be written then either, and says so.
+            let _ = output::raw(&(line + "\n"));
         }
     }
 }
@@ -132,11 +134,11 @@ struct Bars {
 }
 
 impl Bars {
-    fn blob(&self, digest: &Digest, size: u64, state: BlobState) {
+    fn blob(&self, digest: &Digest, size: u64, sent: u64, state: BlobState) {
         let mut blobs = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
         match state {
             BlobState::Present | BlobState::Planned => {}
-            BlobState::Sending { sent } => {
+            BlobState::Sending | BlobState::Again => {
                 let bar = blobs.entry(digest.clone()).or_insert_with(|| {
                     let template = "  {prefix} {bar:24} {bytes:>10} of {total_bytes}  {bytes_per_sec}  {eta}";
                     let style = ProgressStyle::with_template(template)
@@ -179,7 +181,7 @@ impl Bars {
 impl Observer for Bars {
     fn event(&self, unit: &UnitName, event: &Event) {
         match event {
-            Event::Blob { digest, size, state } => self.blob(digest, *size, *state),
+            Event::Blob { digest, size, sent, state } => self.blob(digest, *size, *sent, *state),
             Event::Soaking { until } => self.wait(unit, *until),
             Event::Ledger { .. } => self.end_wait(unit),
             event => {

@@ -1,20 +1,21 @@
 //! From landings to rows.
 
+use longshore_contract::{Calls, RunId};
+
+use super::clouds::Who;
 use super::exit::{self, Asked};
-use super::faults;
+use super::{Answer, faults};
 use crate::image::Change;
 use crate::ledger::{RunSummary, Step};
-use crate::pipeline::{Arrival, Failure, Landed, Landing, Subject};
+use crate::pipeline::{Arrival, Failure, Landed, Landing};
 use crate::report::rows::{ChangeFacts, FindingCounts, OpenRun, ScanFacts, StepFacts};
 use crate::report::{Body, CallCounts, Fault, FunctionRow, ImageFacts, Outcome, RoutingFacts};
 use crate::scan::Verdict;
 
-use super::Answer;
-use longshore_contract::RunId;
-
 /// The row of one alias, from what was learned on the way and what came of it.
 pub(super) fn function(
-    subject: &Subject,
+    who: &Who,
+    calls: &Calls,
     landing: Landing,
     result: Result<Arrival, Failure>,
     asked: Asked,
@@ -29,12 +30,13 @@ pub(super) fn function(
             (outcome, Some(fault))
         }
     };
-    row(subject, landing, outcome, error)
+    row(who, calls, landing, outcome, error)
 }
 
 /// The row of one alias under an outcome that is known.
 pub(super) fn row(
-    subject: &Subject,
+    who: &Who,
+    calls: &Calls,
     landing: Landing,
     outcome: Outcome,
     error: Option<Fault>,
@@ -43,11 +45,11 @@ pub(super) fn row(
     let planned = outcome == Outcome::Planned;
     let known = |version: longshore_contract::Version| (version.as_str() != "0").then(|| version.to_string());
     FunctionRow {
-        function: subject.unit.function.clone(),
-        target: subject.unit.target.clone(),
-        provider: subject.provider.place().provider.clone(),
-        name: subject.at.function.to_string(),
-        alias: subject.at.alias.to_string(),
+        function: who.name.function.clone(),
+        target: who.name.target.clone(),
+        provider: who.provider.clone(),
+        name: who.at.function.to_string(),
+        alias: who.at.alias.to_string(),
         outcome,
         image: landing.image.map(image),
         url: landing.url,
@@ -55,7 +57,7 @@ pub(super) fn row(
         to: landing.to.and_then(known),
         routing: landing.routing.as_ref().filter(|_| !planned).map(RoutingFacts::from),
         scan: landing.scan.as_ref().map(scan),
-        calls: CallCounts::from(&subject.calls),
+        calls: CallCounts::from(calls),
         open: None,
         steps: if planned { landing.steps.iter().map(step).collect() } else { Vec::new() },
         notes: landing.notes,
@@ -65,7 +67,9 @@ pub(super) fn row(
 
 /// What a verb on functions came to, out of its rows and the run that wrote each.
 pub(super) fn answer(rows: Vec<(Option<RunId>, FunctionRow)>, none: Outcome) -> Answer {
-    let run = rows.iter().find_map(|(run, _)| *run).map(|run| run.to_string());
+    // A run that was only rehearsed is nobody's.
+    let written = rows.iter().filter(|(_, row)| row.outcome != Outcome::Planned);
+    let run = written.filter_map(|(run, _)| *run).next().map(|run| run.to_string());
     let functions: Vec<FunctionRow> = rows.into_iter().map(|(_, row)| row).collect();
     let outcome = Outcome::of_rows(functions.iter().map(|row| row.outcome), none);
     let errors = functions.iter().filter_map(|row| {

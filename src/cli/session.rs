@@ -6,23 +6,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use longshore_contract::{AliasRef, RunId, Settings};
+use longshore_contract::{Calls, RunId, Settings};
 use longshore_wire::{Client, Limits};
 use tokio_util::sync::CancellationToken;
 
 use super::args::{ManifestArgs, OutputArgs, SubjectArgs};
-use super::clouds::{Clouds, Wake, connect, unit_name};
+use super::clouds::{Clouds, Seat, Wake};
+use super::exit::Asked;
 use super::subject::SubjectWord;
-use super::{Answer, faults, home, progress};
+use super::{Answer, faults, home, progress, rows};
 use crate::ledger::{Audit, Ledger};
 use crate::manifest::{self, Deployment, KnownProvider, ProcessFacts, Unit};
-use crate::pipeline::rehearsal::ImpatientClock;
-use crate::pipeline::{Context, Subject};
-use crate::progress::{Observer, UnitName};
+use crate::pipeline::rehearsal::{self, ImpatientClock};
+use crate::pipeline::{Arrival, Context, Failure, Landing, Subject};
 use crate::providers;
-use crate::push::{Recorder, Registries, Sender};
-use crate::report::Outcome;
-use crate::shift::SystemClock;
+use crate::push::{Recorder, Registries, Sender, Writes};
+use crate::report::{FunctionRow, Outcome};
+use crate::shift::{Clock, SystemClock};
 
 /// How many functions are worked on at once.
 const ABREAST: usize = 8;
@@ -34,95 +34,82 @@ pub(super) enum Mode {
     Real,
     /// It is recorded, and nothing changes.
     Rehearsal,
+    /// Nothing is written.
+    Reading,
 }
 
-/// One run of a verb.
-pub(super) struct Session {
-    /// What a run has around it.
-    pub(super) context: Context,
-    /// Who is told what happens.
-    pub(super) observer: Arc<dyn Observer>,
+/// What a run has around it, for a verb that works on functions. Must be called inside the runtime. A verb that writes
+/// ends in order on a signal; one that only reads is simply ended by it.
+pub(super) fn context(args: &OutputArgs, mode: Mode, message: Option<&str>) -> Context {
+    let lookup = |name: &str| std::env::var(name).ok();
+    let (clock, writes): (Arc<dyn Clock>, Box<dyn Writes>) = match mode {
+        Mode::Real | Mode::Reading => (Arc::new(SystemClock::start()), Box::new(Sender)),
+        Mode::Rehearsal => (Arc::new(ImpatientClock::start()), Box::new(Recorder::default())),
+    };
+    let observer = progress::observer(args);
+    Context {
+        run: RunId::generate(),
+        audit: Audit::gather(&lookup, message),
+        clock,
+        interrupt: match mode {
+            Mode::Real => on_signal(),
+            Mode::Rehearsal | Mode::Reading => CancellationToken::new(),
+        },
+        observer: match mode {
+            Mode::Real | Mode::Reading => observer,
+            Mode::Rehearsal => rehearsal::observer(observer),
+        },
+        registries: Arc::new(Registries::new(Client::new(Limits::default()), writes)),
+    }
 }
 
-impl Session {
-    /// Begins a run. Must be called inside the runtime: from here on signals end the run in order.
-    pub(super) fn begin(args: &OutputArgs, mode: Mode, message: Option<&str>) -> Self {
-        let observer = progress::observer(args);
-        let client = Client::new(Limits::default());
-        let lookup = |name: &str| std::env::var(name).ok();
-        let context = Context {
-            run: RunId::generate(),
-            audit: Audit::gather(&lookup, message),
-            clock: match mode {
-                Mode::Real => Arc::new(SystemClock::start()),
-                Mode::Rehearsal => Arc::new(ImpatientClock::start()),
-            },
-            interrupt: on_signal(),
-            observer: observer.clone(),
-            registries: Arc::new(Registries::new(
-                client,
-                match mode {
-                    Mode::Real => Box::new(Sender),
-                    Mode::Rehearsal => Box::new(Recorder::default()),
-                },
-            )),
-        };
-        Self { context, observer }
-    }
-
-    /// Reads the manifest.
-    pub(super) fn manifest(&self, args: &ManifestArgs) -> Result<Deployment, Answer> {
-        read(args, self.context.run)
-    }
-
-    /// The aliases a verb acts on, each with its unit where a manifest names it.
-    pub(super) async fn subjects(&self, args: &SubjectArgs) -> Result<Vec<(Subject, Option<Unit>)>, Answer> {
-        let word = args.subject.as_deref().map(str::parse::<SubjectWord>).transpose().map_err(invalid)?;
-        if let Some(SubjectWord::Addressed { provider, region, at }) = word {
-            return Ok(vec![(self.addressed(&provider, &region, at, args.ledger.as_deref()).await?, None)]);
-        }
-        let deployment = self.manifest(&args.manifest)?;
-        let ledger = ledger_of(&deployment, args.ledger.as_deref())?;
-        let units = chosen(&deployment, word.as_ref())?;
-        let mut clouds = Clouds::default();
-        let mut subjects = Vec::new();
-        for unit in units {
-            let connected = clouds.connect(&unit, Wake::Existing, &*self.observer).await;
-            let connected = connected.map_err(|error| Answer::of_cloud(&error, Some(&unit.label())))?;
-            let alias = match &word {
-                Some(SubjectWord::Listed { alias: Some(alias), .. }) => alias.clone(),
-                _ => unit.alias.clone(),
-            };
-            let at = AliasRef { function: unit.name.clone(), alias };
-            subjects.push((connected.subject(unit_name(&unit), at, &ledger), Some(unit)));
-        }
-        Ok(subjects)
-    }
-
-    async fn addressed(
-        &self,
-        provider: &str,
-        region: &str,
-        at: AliasRef,
-        ledger: Option<&str>,
-    ) -> Result<Subject, Answer> {
-        let registration = providers::find(provider).ok_or_else(|| unknown_provider(provider))?;
+/// The aliases a verb acts on.
+pub(super) async fn seats(context: &Context, args: &SubjectArgs, wake: Wake) -> Result<Vec<Seat>, Answer> {
+    let word = args.subject.as_deref().map(str::parse::<SubjectWord>).transpose().map_err(invalid)?;
+    let mut clouds = Clouds::new(wake, &*context.observer);
+    if let Some(SubjectWord::Addressed { provider, region, at }) = word {
+        let registration = providers::find(&provider).ok_or_else(|| unknown_provider(&provider))?;
         let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
-        let settings = Settings {
-            target: region.to_owned(),
-            values: BTreeMap::from([(registration.region_setting.to_owned(), region.into())]),
-            endpoints: BTreeMap::new(),
-            directory: directory.clone(),
-        };
-        let unit = UnitName { function: at.function.to_string(), target: region.to_owned() };
-        let connected = connect(registration, &settings, Wake::Existing, &*self.observer, &unit).await;
-        let connected = connected.map_err(|error| Answer::of_cloud(&error, None))?;
-        let ledger = match ledger {
+        let ledger = match args.ledger.as_deref() {
             Some(url) => home::open(url, &directory).map_err(invalid)?,
             None => home::none(),
         };
-        Ok(connected.subject(unit, at, &ledger))
+        let values = BTreeMap::from([(registration.region_setting.to_owned(), region.as_str().into())]);
+        let settings = Settings { target: region.clone(), values, directory, ..Settings::default() };
+        return Ok(vec![clouds.addressed(registration, &settings, at, &ledger).await]);
     }
+    let deployment = read(&args.manifest, context.run)?;
+    let ledger = ledger_of(&deployment, args.ledger.as_deref())?;
+    let alias = match &word {
+        Some(SubjectWord::Listed { alias, .. }) => alias.clone(),
+        _ => None,
+    };
+    let mut seats = Vec::new();
+    for unit in chosen(&deployment, word.as_ref())? {
+        seats.push(clouds.seat(unit, alias.clone(), &ledger).await);
+    }
+    Ok(seats)
+}
+
+/// Works on every seat at the same time and makes a row of each: what was learned on the way and what came of it.
+pub(super) async fn rows(
+    seats: Vec<Seat>,
+    asked: Asked,
+    work: impl AsyncFn(&Subject, Option<&Unit>, &mut Landing) -> Result<Arrival, Failure>,
+) -> Vec<(Option<RunId>, FunctionRow)> {
+    side_by_side(seats, async |Seat { who, unit, subject }: Seat| {
+        let mut landing = Landing::default();
+        let (calls, result) = match subject {
+            Ok(subject) => {
+                let result = work(&subject, unit.as_ref(), &mut landing).await;
+                landing.url = subject.provider.functions().url(&subject.at);
+                (subject.calls, result)
+            }
+            Err(failure) => (Calls::default(), Err(failure)),
+        };
+        (landing.run, rows::function(&who, &calls, landing, result, asked))
+    })
+    .await
 }
 
 /// Reads the manifest that `args` name.
@@ -199,7 +186,7 @@ fn on_signal() -> CancellationToken {
     token
 }
 
-/// How long a version may take to settle where the manifest does not say.
+/// How long an update and its version together may take to settle.
 pub(super) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A path as text for a report.

@@ -40,9 +40,7 @@ impl Audit {
         };
         let system = rustix::system::uname();
         Self {
-            by: first(&USERS)
-                .or_else(|| get("LOGNAME"))
-                .unwrap_or_else(user),
+            by: first(&USERS).or_else(|| get("LOGNAME")).unwrap_or_else(user),
             host: clean(&system.nodename().to_string_lossy()),
             commit: first(&COMMITS),
             ci_url: workflow().or_else(|| first(&JOBS)).as_deref().map(without_login),
@@ -55,7 +53,8 @@ impl Audit {
 fn user() -> String {
     let uid = rustix::process::getuid().as_raw();
     let mut list = String::new();
-    let read = std::fs::File::open("/etc/passwd").and_then(|file| file.take(1 << 20).read_to_string(&mut list));
+    let read =
+        std::fs::File::open("/etc/passwd").and_then(|file| file.take(1 << 20).read_to_string(&mut list));
     let line = |line: &str| {
         let mut fields = line.split(':');
         let (name, number) = (fields.next()?, fields.nth(1)?);

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use longshore_contract::{Alias, Digest, Expect, Intent, Published, Reference, Routing, RunId, Version};
+use longshore_contract::{Alias, Digest, Expect, Intent, Published, Reference, Routing, RunId};
 use serde::{Deserialize, Serialize};
 
-use super::record::{Because, Ending, Plan};
+use super::record::{Because, Ending, Plan, Step};
 use super::{Audit, LedgerError};
 
 /// The format that is written, and the newest that is read. Fields may be added to it; a new event, or a field that
@@ -212,8 +212,14 @@ pub struct Opened {
     pub from: Option<Routing>,
     /// The image that is meant, where it is known.
     pub image: Option<Meant>,
-    /// The version that is meant, where it exists already: a run that goes to one is resumed by it.
-    pub to: Option<Version>,
+    /// The shares on the way that the manifest states for a deploy, without the last one: whoever resumes it goes this way,
+    /// whatever the manifest says by then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
+    /// What will be done to the alias, where the version exists already and so everything is decided: then no other
+    /// entry holds a plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Box<Plan>>,
     /// The configuration that is meant, without its values.
     pub config: Option<ConfigFacts>,
     /// The run whose effect this one takes back.
@@ -234,6 +240,18 @@ pub enum Verb {
     Promote,
     /// Take back a split whose run is not in this ledger.
     Abort,
+}
+
+impl Verb {
+    /// The word for it, as it is stored.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Deploy => "deploy",
+            Self::Rollback => "rollback",
+            Self::Promote => "promote",
+            Self::Abort => "abort",
+        }
+    }
 }
 
 /// The image a run means.

@@ -68,6 +68,21 @@ pub enum RunState {
     Failed,
 }
 
+impl RunState {
+    /// The word for it, as programs read it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Held => "held",
+            Self::Arrived => "arrived",
+            Self::Unchanged => "unchanged",
+            Self::Returned => "returned",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 impl From<&Ending> for RunState {
     fn from(ending: &Ending) -> Self {
         match ending {
@@ -114,13 +129,13 @@ impl History {
 
 impl RunSummary {
     fn begun(entry: &Entry, opened: &Opened) -> Self {
-        let Opened { verb, audit, from, image, to, undoes, config: _, tool: _ } = opened.clone();
+        let Opened { verb, audit, from, image, plan, undoes, steps: _, config: _, tool: _ } = opened.clone();
         Self {
             run: entry.run,
             verb,
             state: RunState::Open,
             from: from.map(|routing| routing.stable().clone()),
-            to,
+            to: plan.map(|plan| plan.to),
             digest: image.map(|image| image.digest),
             by: audit.by,
             host: audit.host,
@@ -191,7 +206,8 @@ mod tests {
             audit: audit(by),
             from: Some(longshore_contract::Routing::All("41".parse().unwrap())),
             image: Some(Meant { source: Some("oci:image".to_owned()), digest: digest("a") }),
-            to: None,
+            steps: Vec::new(),
+            plan: None,
             config: None,
             undoes: None,
             tool: "0.1.0".to_owned(),

@@ -77,11 +77,6 @@ impl Journal {
         self.run
     }
 
-    /// Whose entries these are.
-    pub fn key(&self) -> &LedgerKey {
-        &self.key
-    }
-
     /// Who is told of entries.
     pub fn observer(&self) -> &dyn Observer {
         &*self.observer

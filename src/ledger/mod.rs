@@ -22,6 +22,7 @@ pub(crate) mod memory;
 mod path;
 mod recall;
 mod record;
+mod scratch;
 
 pub use audit::Audit;
 pub use directory::DirectoryLedger;
@@ -30,6 +31,7 @@ pub use history::{History, RunState, RunSummary};
 pub use journal::{Journal, JournalError, Observer, Silent, TakenOver};
 pub use recall::Recalled;
 pub use record::{Because, Ending, Origin, Plan, Remark, Step};
+pub use scratch::ScratchLedger;
 
 /// Whose entries: one alias of one function in one place.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -32,12 +32,12 @@ impl Recalled {
     pub fn fresh(run: RunId, opened: Opened) -> Self {
         Self {
             run,
+            plan: opened.plan.as_deref().cloned(),
             opened,
             pushed: None,
             cleared: None,
             publishing: None,
             published: None,
-            plan: None,
             moves: Vec::new(),
             ending: None,
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use longshore_contract::{Alias, AliasRef, Expect, Routing, RunId, Share, Version};
+use longshore_contract::{Alias, AliasRef, Routing, RunId, Share, Version};
 use serde::{Deserialize, Serialize};
 
 /// Everything a run has decided about an alias before it moves traffic. It never changes.
@@ -29,14 +29,6 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// What the alias must be like for the first write.
-    pub fn read_at(&self) -> Expect {
-        match &self.origin {
-            Origin::First => Expect::Absent,
-            Origin::From(alias) => Expect::Revision(alias.revision.clone()),
-        }
-    }
-
     /// The version that was live when the plan was made; of a split, its stable side.
     pub fn from(&self) -> Option<&Version> {
         match &self.origin {

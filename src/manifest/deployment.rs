@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use longshore_contract::{AliasName, Config, FunctionName, Platform, Settings, Tag};
+use longshore_contract::{AliasName, Config, FunctionName, Platform, Secret, Settings, Tag};
 
 use super::mistake::Position;
 use super::scan::ScanPolicy;
@@ -23,6 +23,15 @@ pub struct Deployment {
     pub units: Vec<Unit>,
 }
 
+/// The shell command that makes an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Build {
+    /// The command as it is written: what its `${…}` stand for is not shown to anybody.
+    pub shown: String,
+    /// The command as it is run.
+    pub command: Secret,
+}
+
 /// One function on one target.
 #[derive(Debug, Clone)]
 pub struct Unit {
@@ -37,7 +46,7 @@ pub struct Unit {
     /// What the provider connects with.
     pub settings: Settings,
     /// The shell command that makes the image.
-    pub build: Option<String>,
+    pub build: Option<Build>,
     /// The image as it was written, as in `oci:image`; `assemble` for one that is put together.
     pub source: String,
     /// The image.

@@ -1,5 +1,8 @@
 //! Keys that take one of several forms, and tables that are another table with a key more.
 
+use longshore_contract::Secret;
+
+use super::deployment::Build;
 use super::image::ImageText;
 use super::known::KnownProvider;
 use super::reader::{Pass, Reader};
@@ -7,6 +10,21 @@ use super::schema::{AssembleForm, AssembleTable, EndpointTable, FunctionTable};
 use super::shape::{At, Field, Key, Laid, Presence, Shape, Table, Written, laid_over};
 use super::source::Span;
 use super::tree::{Kind, Node};
+
+impl Written for Build {
+    fn shape(known: &[KnownProvider]) -> Shape {
+        String::shape(known)
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let command = String::read(node, reader)?;
+        let shown = match &node.kind {
+            Kind::Scalar(scalar) => scalar.text.clone(),
+            Kind::List(_) | Kind::Map(_) => String::new(),
+        };
+        Some(Self { shown, command: Secret::new(command) })
+    }
+}
 
 /// An image: in one text, or put together.
 #[derive(Debug, Clone)]

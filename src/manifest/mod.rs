@@ -37,7 +37,7 @@ mod tree;
 mod value;
 mod yaml;
 
-pub use deployment::{Deployment, Unit};
+pub use deployment::{Build, Deployment, Unit};
 pub use facts::{Facts, GitFact, ProcessFacts};
 pub use gate::{ErrorLimits, GateSpec, LatencyLimit, OnSilence};
 pub use json_schema::json_schema;

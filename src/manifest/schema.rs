@@ -9,6 +9,7 @@ use longshore_contract::{AliasName, FunctionName, Platform, Secret, Share, Tag};
 use super::collection::{
     EnvironmentKey, EnvironmentVariable, FunctionKey, Json, Later, Names, RawField, TargetKey, VariableKey,
 };
+use super::deployment::Build;
 use super::environment::Environment;
 use super::forms::{EndpointForm, FunctionEntry, ImageForm};
 use super::gate::OnSilence;
@@ -47,7 +48,7 @@ table! {
     FunctionTable, "function" {
         /// A shell command that makes the image, run in the manifest's directory before the image is read. `${…}` is
         /// filled in first; write `$NAME` or `$${NAME}` for what the shell is to fill in.
-        build: String, Otherwise("nothing is built"), ["make image"];
+        build: Build, Otherwise("nothing is built"), ["make image"];
         /// The image to deploy.
         image: ImageForm, Required, ["oci:image", "oci:image:v1", "oci-archive:image.tar"];
         /// The platform to take out of an image for several.

@@ -35,7 +35,7 @@ pub async fn act(
     let history = History::of(&entries);
     if let Some(open) = history.open() {
         let arrival = go_on(subject, None, order, only, context, landing).await?;
-        if act == Act::Abort && arrival == Arrival::Ended(Ending::Arrived) {
+        if act == Act::Abort && arrival == Arrival::Ended(Ending::Arrived) && open.verb != Verb::Abort {
             return Err(Failure::Unfit { run: open.run, why: "it had arrived already".to_owned() });
         }
         return Ok(arrival);

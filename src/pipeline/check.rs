@@ -51,7 +51,11 @@ async fn ask(
         found.push(failure);
     }
     let findings = subject.provider.preflight(&subject.at.function).await?;
-    let blocking = findings.into_iter().filter(|finding| finding.severity == Severity::Blocking);
-    found.extend(blocking.map(Failure::Blocked));
+    for finding in findings {
+        match finding.severity {
+            Severity::Blocking => found.push(Failure::Blocked(finding)),
+            Severity::Notice => landing.notes.push(finding.message),
+        }
+    }
     Ok(())
 }

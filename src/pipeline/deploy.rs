@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use longshore_contract::{Config, Digest, Function, Platform, Qualifier, Severity, Tag, Version};
+use longshore_contract::{Config, Digest, Function, Platform, Qualifier, RunId, Severity, Tag, Version};
 
+use super::facts;
 use super::stages::{self, Stage};
 use super::{Arrival, Context, Failure, Landed, Landing, Subject, none_open};
 use crate::image::{Image, ImageSource};
-use crate::ledger::{Ending, Event, History, Meant, Opened, Recalled, Verb};
+use crate::ledger::{ConfigFacts, Event, History, Meant, Opened, Recalled, Step, Verb};
 use crate::manifest::{ScanPolicy, Smoke};
 use crate::progress;
 use crate::publish::diff::differences;
@@ -42,6 +43,21 @@ pub struct Wish {
     pub patience: Duration,
 }
 
+impl Wish {
+    /// What the ledger keeps of it: the names of what is stated and a digest of everything but the image and the way.
+    pub(super) fn facts(&self, run: RunId) -> ConfigFacts {
+        facts::of(self, run)
+    }
+
+    /// The shares on the way, without the last one.
+    pub(super) fn steps(&self) -> Vec<Step> {
+        match &self.strategy {
+            Strategy::AllAtOnce => Vec::new(),
+            Strategy::Steps(steps) => steps.clone(),
+        }
+    }
+}
+
 /// A capability that a wish needs beyond splitting traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
@@ -57,6 +73,7 @@ pub async fn deploy(
     context: &Context,
     landing: &mut Landing,
 ) -> Result<Arrival, Failure> {
+    context.may_begin()?;
     let image = open_image(subject, wish, context, landing).await?;
     let (function, live, entries) = look(subject, landing).await?;
     let history = History::of(&entries);
@@ -64,7 +81,8 @@ pub async fn deploy(
     if is_live(&image, wish, function.as_ref(), landing) {
         return Ok(Arrival::Unchanged);
     }
-    preflight(subject, wish, live.as_ref(), context, &image.digest).await?;
+    preflight(subject, wish, live.as_ref(), context, &image.digest, landing).await?;
+    context.may_begin()?;
 
     let mut journal = context.journal(subject, context.run, &entries);
     landing.run = Some(context.run);
@@ -73,22 +91,16 @@ pub async fn deploy(
         audit: context.audit.clone(),
         from: live.as_ref().map(|alias| alias.routing.clone()),
         image: Some(Meant { source: Some(wish.source_text.clone()), digest: image.digest.clone() }),
-        to: None,
-        config: Some(stages::config_facts(&wish.config, context.run)),
+        config: Some(wish.facts(context.run)),
+        steps: wish.steps(),
+        plan: None,
         undoes: None,
         tool: env!("CARGO_PKG_VERSION").to_owned(),
     };
     journal.append(context.clock.now(), Event::Opened(Box::new(opened.clone()))).await?;
     let stage =
         Stage { recalled: Recalled::fresh(context.run, opened), live: Some(live), image: Some(image) };
-    let arrival = stages::run(subject, Some(wish), context, &mut journal, stage, landing).await?;
-    if landing.url.is_none() && arrival == Arrival::Ended(Ending::Arrived) {
-        // The alias is new: only now can anybody say where it is reached.
-        let at = Qualifier::Alias(subject.at.alias.clone());
-        let function = subject.provider.functions().describe(&subject.at.function, &at).await?;
-        landing.url = function.and_then(|function| function.url);
-    }
-    Ok(arrival)
+    stages::run(subject, Some(wish), context, &mut journal, stage, landing).await
 }
 
 /// Reads the image and picks the one for the function's platform.
@@ -135,7 +147,6 @@ pub(super) async fn look(subject: &Subject, landing: &mut Landing) -> Result<Fou
         landing.from = Some(alias.routing.stable().clone());
         landing.routing = Some(alias.routing.clone());
     }
-    landing.url = function.as_ref().and_then(|function| function.url.clone());
     Ok((function, live, entries))
 }
 
@@ -158,13 +169,16 @@ async fn preflight(
     live: Option<&longshore_contract::Alias>,
     context: &Context,
     digest: &Digest,
+    landing: &mut Landing,
 ) -> Result<(), Failure> {
     plannable(subject, wish, live, context, Some(digest))?;
-    let findings = subject.provider.preflight(&subject.at.function).await?;
-    match findings.into_iter().find(|finding| finding.severity == Severity::Blocking) {
-        Some(finding) => Err(Failure::Blocked(finding)),
-        None => Ok(()),
+    for finding in subject.provider.preflight(&subject.at.function).await? {
+        match finding.severity {
+            Severity::Blocking => return Err(Failure::Blocked(finding)),
+            Severity::Notice => landing.notes.push(finding.message),
+        }
     }
+    Ok(())
 }
 
 /// Whether there will be a plan. Its refusals depend neither on the version's number nor on the digest, which may not be

@@ -1,6 +1,6 @@
 //! Why a run on one alias did not come to its end. It says what happened; what to do about it is added at the edge.
 
-use longshore_contract::{Digest, Error, Finding, Routing, RunId, Version};
+use longshore_contract::{Digest, Error, ErrorKind, Finding, RunId, Version};
 
 use crate::image::ImageError;
 use crate::ledger::{JournalError, LedgerError, RunSummary};
@@ -13,7 +13,7 @@ pub enum Failure {
     /// A `build:` hook did not succeed.
     #[error("the build {command:?} failed: {why}")]
     Build {
-        /// The hook.
+        /// The hook as it was written, so that nothing is shown that came out of the environment.
         command: String,
         /// How it ended.
         why: String,
@@ -98,14 +98,6 @@ pub enum Failure {
         /// What is wrong with it.
         why: String,
     },
-    /// The alias is split, and no open run says why.
-    #[error("{alias} is split ({routing}), and no open run in this ledger explains it")]
-    Split {
-        /// The alias.
-        alias: String,
-        /// Where it sends its traffic.
-        routing: Routing,
-    },
     /// Something is in the way.
     #[error("{}", .0.message)]
     Blocked(Finding),
@@ -136,9 +128,9 @@ pub enum Failure {
         found: Digest,
     },
     /// The run is about another image or configuration than the manifest has now.
-    #[error("the run began with {what} {began}, and the manifest now has {now}")]
+    #[error("the manifest has {what} than the run began with: {began} then, {now} now")]
     Changed {
-        /// `image` or `configuration`.
+        /// What is another, as a phrase that begins so.
         what: &'static str,
         /// What the run means.
         began: String,
@@ -154,7 +146,7 @@ pub enum Failure {
         why: String,
     },
     /// The run has stages ahead of it that need the manifest.
-    #[error("run {run} had not published its version yet, so going on needs the manifest")]
+    #[error("run {run} has no plan yet, so going on needs the manifest")]
     NeedsManifest {
         /// The run.
         run: RunId,
@@ -167,20 +159,67 @@ pub enum Failure {
         /// What the provider lacks.
         capability: &'static str,
     },
-    /// The process was told to stop before any traffic moved.
+    /// The process was told to stop before this began anything.
+    #[error("interrupted before anything was begun")]
+    InterruptedBefore,
+    /// The process was told to stop before any traffic moved. The run stays open.
     #[error("interrupted before any traffic moved")]
     Interrupted,
 }
 
+/// Where a failure leaves the run: what the ledger keeps of it and what the exit code says of it agree, because both
+/// come from here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Somebody said no.
+    Refused,
+    /// Something broke.
+    Failed,
+    /// Somebody must look.
+    Held,
+    /// Another run, or the ledger, is in the way.
+    Preempted,
+}
+
 impl Failure {
-    /// Whether somebody said no, as opposed to something having broken.
-    pub(super) fn is_refusal(&self) -> bool {
+    /// Where it leaves the run.
+    pub fn standing(&self) -> Standing {
         match self {
-            Self::Cloud(error) => error.disposition() == longshore_contract::Disposition::Stop,
-            Self::Push(error) => error.is_refusal(),
-            Self::WrongDigest { .. } => false,
-            _ => true,
+            Self::Cloud(error) => of_cloud(error),
+            Self::Push(error) if error.is_refusal() => Standing::Refused,
+            Self::Push(_) | Self::WrongDigest { .. } => Standing::Failed,
+            Self::Interrupted | Self::InterruptedBefore => Standing::Held,
+            Self::Ledger(_)
+            | Self::Journal(_)
+            | Self::Shift(_)
+            | Self::Replay(_)
+            | Self::OpenRun { .. }
+            | Self::OpenElsewhere { .. }
+            | Self::AnotherRun { .. } => Standing::Preempted,
+            Self::Build { .. }
+            | Self::Image(_)
+            | Self::Plan(_)
+            | Self::NothingOpen { .. }
+            | Self::NoAlias { .. }
+            | Self::NothingBehind { .. }
+            | Self::BadTarget { .. }
+            | Self::Blocked(_)
+            | Self::Scan { .. }
+            | Self::Smoke { .. }
+            | Self::Changed { .. }
+            | Self::Unfit { .. }
+            | Self::NeedsManifest { .. }
+            | Self::Unsupported { .. } => Standing::Refused,
         }
+    }
+}
+
+fn of_cloud(error: &Error) -> Standing {
+    match error.kind {
+        ErrorKind::Indeterminate => Standing::Held,
+        ErrorKind::Conflict => Standing::Preempted,
+        ErrorKind::Throttled { .. } | ErrorKind::Unavailable | ErrorKind::Unexpected => Standing::Failed,
+        _ => Standing::Refused,
     }
 }
 

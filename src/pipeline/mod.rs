@@ -6,6 +6,7 @@
 pub mod act;
 pub mod check;
 pub mod deploy;
+mod facts;
 mod failure;
 pub mod rehearsal;
 pub mod resume;
@@ -21,11 +22,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::image::Change;
 use crate::ledger::{Audit, Ending, Entry, History, Journal, Ledger, LedgerKey};
-use crate::progress::{BlobState, Event, Observer, UnitName};
+use crate::progress::{Event, Observer, UnitName};
 use crate::push::Registries;
 use crate::shift::{Around, Clock};
 
-pub use failure::Failure;
+pub use failure::{Failure, Standing};
 
 /// Whether a target's cloud exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +92,23 @@ impl Context {
         Around { functions: subject.provider.functions(), clock: &*self.clock, interrupt: &self.interrupt }
     }
 
+    /// Waits for `work`, unless the process is told to stop: `work` is then dropped where it stands, so it may be nothing
+    /// whose effect cannot be looked up afterwards, and never an entry of the ledger.
+    async fn unless_interrupted<T, E: Into<Failure>>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Failure> {
+        tokio::select! {
+            result = work => result.map_err(Into::into),
+            () = self.interrupt.cancelled() => Err(Failure::Interrupted),
+        }
+    }
+
+    /// Refuses to begin anything once the process was told to stop.
+    fn may_begin(&self) -> Result<(), Failure> {
+        if self.interrupt.is_cancelled() { Err(Failure::InterruptedBefore) } else { Ok(()) }
+    }
+
     /// Hands on what is told of one subject by parts that do not know which it is.
     fn teller(&self, subject: &Subject) -> Teller {
         Teller::new(subject.unit.clone(), self.observer.clone())
@@ -116,15 +134,8 @@ impl Teller {
 
 impl crate::push::Progress for Teller {
     fn event(&self, event: crate::push::Event<'_>) {
-        use crate::push::BlobState as Pushed;
         let crate::push::Event::Blob { digest, size, sent, state } = event else { return };
-        let state = match state {
-            Pushed::Present => BlobState::Present,
-            Pushed::Sending | Pushed::Again => BlobState::Sending { sent },
-            Pushed::Sent => BlobState::Sent,
-            Pushed::Planned => BlobState::Planned,
-        };
-        self.observer.event(&self.unit, &Event::Blob { digest: digest.clone(), size, state });
+        self.observer.event(&self.unit, &Event::Blob { digest: digest.clone(), size, sent, state });
     }
 }
 

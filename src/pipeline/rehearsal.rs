@@ -15,15 +15,40 @@ use longshore_contract::{
 
 use super::deploy::unknown_version;
 use super::{Arrival, Subject};
-use crate::ledger::{Entry, Ledger, LedgerError, LedgerKey};
+use crate::ledger::ScratchLedger;
+use crate::progress::{Event, Observer, UnitName};
 use crate::shift::Clock;
 
 /// The same subject, with every write kept in memory.
 pub fn subject(subject: &Subject) -> Subject {
     Subject {
         provider: Arc::new(Rehearsed { inner: subject.provider.clone(), routed: Arc::default() }),
-        ledger: Arc::new(RehearsedLedger { inner: subject.ledger.clone(), appended: Mutex::default() }),
+        ledger: Arc::new(ScratchLedger::over(subject.ledger.clone())),
         ..subject.clone()
+    }
+}
+
+/// Who is told of a rehearsal: only of what was really done, which is reading.
+pub fn observer(inner: Arc<dyn Observer>) -> Arc<dyn Observer> {
+    Arc::new(Reading(inner))
+}
+
+struct Reading(Arc<dyn Observer>);
+
+impl Observer for Reading {
+    fn event(&self, unit: &UnitName, event: &Event) {
+        match event {
+            Event::Build { .. } | Event::CloudStarted { .. } | Event::Image { .. } | Event::Note { .. } => {
+                self.0.event(unit, event);
+            }
+            Event::Blob { .. }
+            | Event::Pushed { .. }
+            | Event::Publishing
+            | Event::Published { .. }
+            | Event::Routed { .. }
+            | Event::Soaking { .. }
+            | Event::Ledger { .. } => {}
+        }
     }
 }
 
@@ -104,6 +129,10 @@ impl Functions for Rehearsed {
         Ok(Published { version: unknown_version(), digest })
     }
 
+    fn url(&self, at: &AliasRef) -> Option<String> {
+        self.inner.functions().url(at)
+    }
+
     async fn alias(&self, at: &AliasRef) -> Result<Option<Alias>> {
         match self.routed() {
             Some(alias) => Ok(Some(alias)),
@@ -129,39 +158,6 @@ impl Functions for Rehearsed {
             format!("{name}:{at}"),
             "a rehearsal sends nothing to a function",
         ))
-    }
-}
-
-/// A ledger whose new entries are kept in memory.
-struct RehearsedLedger {
-    inner: Arc<dyn Ledger>,
-    appended: Mutex<Vec<Entry>>,
-}
-
-impl RehearsedLedger {
-    fn appended(&self) -> Vec<Entry> {
-        self.appended.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
-    }
-}
-
-#[async_trait]
-impl Ledger for RehearsedLedger {
-    async fn append(&self, _key: &LedgerKey, entry: &Entry) -> Result<(), LedgerError> {
-        self.appended.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(entry.clone());
-        Ok(())
-    }
-
-    async fn read(&self, key: &LedgerKey) -> Result<Vec<Entry>, LedgerError> {
-        Ok(self.inner.read(key).await?.into_iter().chain(self.appended()).collect())
-    }
-
-    async fn read_from(&self, key: &LedgerKey, first: u64) -> Result<Vec<Entry>, LedgerError> {
-        let appended = self.appended().into_iter().filter(|entry| entry.seq >= first);
-        Ok(self.inner.read_from(key, first).await?.into_iter().chain(appended).collect())
-    }
-
-    async fn keys(&self) -> Result<Vec<LedgerKey>, LedgerError> {
-        self.inner.keys().await
     }
 }
 

@@ -7,7 +7,7 @@ use longshore_contract::RunId;
 use super::deploy::Wish;
 use super::stages::{self, Stage};
 use super::{Arrival, Context, Failure, Landed, Landing, Subject};
-use crate::ledger::{Recalled, Verb};
+use crate::ledger::{History, Recalled};
 use crate::shift::{NotTaken, Order, Taken, take_over};
 
 /// Takes the open run of `subject` and goes on with it from the stage in which it stopped. The stages before the plan
@@ -31,7 +31,9 @@ pub(super) async fn go_on(
     context: &Context,
     landing: &mut Landing,
 ) -> Result<Arrival, Failure> {
-    let history = crate::ledger::History::of(&subject.entries().await?);
+    context.may_begin()?;
+    let entries = subject.entries().await?;
+    let history = History::of(&entries);
     let alias = subject.at.to_string();
     let open = history.open().ok_or_else(|| Failure::NothingOpen { alias: alias.clone() })?;
     if let Some(wanted) = only.filter(|wanted| *wanted != open.run) {
@@ -40,23 +42,22 @@ pub(super) async fn go_on(
     landing.run = Some(open.run);
     landing.from.clone_from(&open.from);
     landing.to.clone_from(&open.to);
-    if order == Order::Resume && open.verb == Verb::Deploy && open.to.is_none() {
+    if order == Order::Resume
+        && let Some(recalled) = Recalled::of(open.run, &entries).filter(|recalled| recalled.plan.is_none())
+    {
         // What is not so is found out before the run is taken from whoever has it.
-        still_meant(subject, wish, open.run, context, landing).await?;
+        still_meant(subject, wish, &recalled, context, landing).await?;
     }
     let (ledger, observer) = (subject.ledger.clone(), Arc::new(context.teller(subject)));
-    let taken = take_over(ledger, &subject.key(), order, &context.audit, &*context.clock, observer).await;
-    let Taken { mut journal, recalled, rollout } =
-        taken.map_err(|error| refused(error, &subject.at.to_string()))?;
+    let (key, clock) = (subject.key(), &*context.clock);
+    let taken = take_over(ledger, &key, &entries, order, &context.audit, clock, observer).await;
+    let Taken { mut journal, recalled, rollout } = taken.map_err(|error| refused(error, &alias))?;
     name_image(&recalled, landing);
     if let Some(ending) = recalled.ending.clone() {
         return Ok(Arrival::Ended(ending));
     }
     match rollout {
         Some(rollout) => stages::move_traffic(subject, context, &mut journal, rollout, landing).await,
-        None if recalled.opened.verb != Verb::Deploy => {
-            super::rollback::begin_again(subject, &mut journal, &recalled, context, landing).await
-        }
         None => {
             let stage = Stage { recalled, live: None, image: None };
             stages::run(subject, wish, context, &mut journal, stage, landing).await
@@ -68,27 +69,29 @@ pub(super) async fn go_on(
 async fn still_meant(
     subject: &Subject,
     wish: Option<&Wish>,
-    run: RunId,
+    recalled: &Recalled,
     context: &Context,
     landing: &mut Landing,
 ) -> Result<(), Failure> {
-    let entries = subject.entries().await?;
-    let Some(recalled) = Recalled::of(run, &entries) else { return Ok(()) };
-    let wish = wish.ok_or(Failure::NeedsManifest { run })?;
+    let wish = wish.ok_or(Failure::NeedsManifest { run: recalled.run })?;
     if let Some(began) = &recalled.opened.config {
-        let now = stages::config_facts(&wish.config, run);
+        let now = wish.facts(recalled.run);
         if *began != now {
             let keys = |facts: &crate::ledger::ConfigFacts| {
-                if facts.keys.is_empty() { "none".to_owned() } else { facts.keys.join(", ") }
+                format!("{} (digest {})", facts.keys.join(", "), facts.hash.get(..12).unwrap_or_default())
             };
-            return Err(Failure::Changed { what: "the configuration", began: keys(began), now: keys(&now) });
+            return Err(Failure::Changed {
+                what: "another configuration, scan, smoke or tag",
+                began: keys(began),
+                now: keys(&now),
+            });
         }
     }
     if recalled.pushed.is_none() {
         let image = super::deploy::open_image(subject, wish, context, landing).await?;
         if let Some(began) = recalled.opened.image.as_ref().filter(|began| began.digest != image.digest) {
             let (began, now) = (began.digest.to_string(), image.digest.to_string());
-            return Err(Failure::Changed { what: "the image", began, now });
+            return Err(Failure::Changed { what: "another image", began, now });
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ use longshore_contract::{Alias, Digest, Qualifier, State, Version};
 use super::resume::go_on;
 use super::stages::move_traffic;
 use super::{Arrival, Context, Failure, Landed, Landing, Subject};
-use crate::ledger::{Ending, Entry, Event, History, Journal, Meant, Opened, Recalled, Verb};
+use crate::ledger::{Ending, Entry, Event, History, Meant, Opened, Verb};
 use crate::rollback::{self, NoTarget, Source, Target};
 use crate::shift::{Order, Rollout};
 
@@ -33,6 +33,7 @@ pub async fn rollback(
     context: &Context,
     landing: &mut Landing,
 ) -> Result<Arrival, Failure> {
+    context.may_begin()?;
     let mut entries = subject.entries().await?;
     let mut history = History::of(&entries);
     if let Some(open) = history.open().cloned()
@@ -98,53 +99,21 @@ pub(super) async fn begin(
     let Past { entries, live } = past;
     let mut journal = context.journal(subject, context.run, entries);
     landing.run = Some(context.run);
+    let plan = rollback::plan(context.run, subject.at.clone(), live, &target);
     let opened = Opened {
         verb,
         audit: context.audit.clone(),
         from: Some(live.routing.clone()),
         image: landing.image.as_ref().map(|image| Meant { source: None, digest: image.digest.clone() }),
-        to: Some(target.version.clone()),
+        steps: Vec::new(),
+        plan: Some(Box::new(plan.clone())),
         config: None,
         undoes: target.undoes,
         tool: env!("CARGO_PKG_VERSION").to_owned(),
     };
+    context.may_begin()?;
     journal.append(context.clock.now(), Event::Opened(Box::new(opened))).await?;
-    aim(subject, &mut journal, live, &target, context, landing).await
-}
-
-/// Goes on with a run to an existing version that stopped before it had a plan.
-pub(super) async fn begin_again(
-    subject: &Subject,
-    journal: &mut Journal,
-    recalled: &Recalled,
-    context: &Context,
-    landing: &mut Landing,
-) -> Result<Arrival, Failure> {
-    let live = subject.provider.functions().alias(&subject.at).await?;
-    let live = live.ok_or_else(|| Failure::NoAlias { alias: subject.at.to_string() })?;
-    let history = History::of(&subject.entries().await?);
-    match rollback::target(&history, &live, recalled.opened.to.as_ref()) {
-        Ok(target) => aim(subject, journal, &live, &target, context, landing).await,
-        Err(NoTarget::AlreadyLive { .. } | NoTarget::NothingBehind { .. }) => {
-            let ending = Ending::Unchanged;
-            journal.append(context.clock.now(), Event::Ended { ending: ending.clone() }).await?;
-            Ok(Arrival::Ended(ending))
-        }
-    }
-}
-
-/// Plans the one write to `target` and drives it.
-async fn aim(
-    subject: &Subject,
-    journal: &mut Journal,
-    live: &Alias,
-    target: &Target,
-    context: &Context,
-    landing: &mut Landing,
-) -> Result<Arrival, Failure> {
-    let plan = rollback::plan(journal.run(), subject.at.clone(), live, target);
-    journal.append(context.clock.now(), Event::Planned { plan: Box::new(plan.clone()) }).await?;
-    move_traffic(subject, context, journal, Rollout::begin(plan), landing).await
+    move_traffic(subject, context, &mut journal, Rollout::begin(plan), landing).await
 }
 
 /// Refuses a version that does not exist or cannot serve; tells its digest where the cloud does.

@@ -1,18 +1,16 @@
 //! The stages of a run that bring a version into being and put it behind its alias. Each is passed over where the
 //! ledger knows that it is done, so a fresh run and a resumed one go the same way.
 
-use longshore_contract::{Alias, Config, FunctionSpec, Published, Qualifier, Reference, Release, RunId};
-use sha2::{Digest as _, Sha256};
-
 use super::deploy::Wish;
-use super::{Arrival, Cloud, Context, Failure, Landing, Subject};
+use super::{Arrival, Cloud, Context, Failure, Landing, Standing, Subject};
 use crate::image::{Image, Verify};
-use crate::ledger::{Because, ConfigFacts, Ending, Event, Journal, Plan, Recalled, ScanWord};
+use crate::ledger::{Because, Ending, Event, Journal, Plan, Recalled, ScanWord};
 use crate::manifest::Smoke;
 use crate::progress;
 use crate::push::{self, Destination};
 use crate::scan::{self, Evidence};
-use crate::shift::{Refusal, Rollout, ShiftSpec, drive, plan};
+use crate::shift::{Refusal, Rollout, ShiftSpec, Strategy, drive, plan};
+use longshore_contract::{Alias, FunctionSpec, Published, Qualifier, Reference, Release};
 
 /// Where a run stands when it enters the stages.
 pub(super) struct Stage {
@@ -34,20 +32,17 @@ pub(super) async fn run(
     stage: Stage,
     landing: &mut Landing,
 ) -> Result<Arrival, Failure> {
-    let work = before_traffic(subject, wish, context, journal, stage, landing);
-    let rollout = tokio::select! {
-        result = work => result,
-        () = context.interrupt.cancelled() => Err(Failure::Interrupted),
-    };
-    match rollout {
+    match before_traffic(subject, wish, context, journal, stage, landing).await {
         Ok(Some(rollout)) => move_traffic(subject, context, journal, rollout, landing).await,
         Ok(None) => {
             journal.append(context.clock.now(), Event::Ended { ending: Ending::Unchanged }).await?;
             Ok(Arrival::Ended(Ending::Unchanged))
         }
         Err(failure) => {
-            if let Some(event) = farewell(&failure) {
-                journal.append(context.clock.now(), event).await?;
+            if let Some(event) = farewell(&failure)
+                && let Err(error) = journal.append(context.clock.now(), event).await
+            {
+                landing.notes.push(format!("the ledger does not know that: {error}"));
             }
             Err(failure)
         }
@@ -75,19 +70,22 @@ pub(super) async fn move_traffic(
 /// because nobody knows what came of its last request.
 fn farewell(failure: &Failure) -> Option<Event> {
     let why = failure.to_string();
-    let ending = match failure {
+    let held = match failure {
+        // Whoever decides about the alias now, or what is wrong with the ledger, is known there already.
         Failure::Journal(_) | Failure::Ledger(_) | Failure::Shift(_) | Failure::Replay(_) => return None,
-        Failure::Interrupted => return Some(Event::Held { because: Because::Interrupted }),
-        Failure::Cloud(error) if error.kind == longshore_contract::ErrorKind::Indeterminate => {
-            return Some(Event::Held { because: Because::Unanswered { why } });
+        Failure::Interrupted => Some(Because::Interrupted),
+        Failure::Cloud(_) if failure.standing() == Standing::Held => {
+            Some(Because::Unanswered { why: why.clone() })
         }
-        Failure::NeedsManifest { .. } | Failure::Changed { .. } => {
-            return Some(Event::Held { because: Because::Refused { why } });
-        }
-        failure if failure.is_refusal() => Ending::Refused { why },
-        _ => Ending::Failed { why },
+        _ => None,
     };
-    Some(Event::Ended { ending })
+    Some(match (held, failure.standing()) {
+        (Some(because), _) => Event::Held { because },
+        (None, Standing::Refused | Standing::Preempted | Standing::Held) => {
+            Event::Ended { ending: Ending::Refused { why } }
+        }
+        (None, Standing::Failed) => Event::Ended { ending: Ending::Failed { why } },
+    })
 }
 
 /// Pushes, clears, publishes, smokes and plans; `None` where the version that came of it is live already.
@@ -100,13 +98,10 @@ async fn before_traffic(
     landing: &mut Landing,
 ) -> Result<Option<Rollout>, Failure> {
     let Stage { mut recalled, live, image } = stage;
-    if let Some(plan) = recalled.plan.take() {
-        return Ok(Some(Rollout::replay(plan, &recalled.moves)?));
-    }
+    let wish = wish.ok_or(Failure::NeedsManifest { run: recalled.run })?;
     let published = match recalled.published.take() {
         Some(published) => published,
         None => {
-            let wish = wish.ok_or(Failure::NeedsManifest { run: recalled.run })?;
             let image_reference = match recalled.pushed.take() {
                 Some(reference) => reference,
                 None => send(subject, wish, context, journal, image, landing).await?,
@@ -121,9 +116,8 @@ async fn before_traffic(
         }
     };
     landing.to = Some(published.version.clone());
-    let Some(wish) = wish else { return Err(Failure::NeedsManifest { run: recalled.run }) };
-    smoke(subject, &wish.smoke, &published).await?;
-    let plan = make_plan(subject, wish, recalled.run, &published, live).await?;
+    smoke(subject, &wish.smoke, &published, context).await?;
+    let plan = make_plan(subject, &recalled, &published, live).await?;
     let Some(plan) = plan else { return Ok(None) };
     journal.append(context.clock.now(), Event::Planned { plan: Box::new(plan.clone()) }).await?;
     Ok(Some(Rollout::begin(plan)))
@@ -149,8 +143,8 @@ async fn send(
         journal.append(context.clock.now(), Event::Pushed { reference: reference.clone() }).await?;
         return Ok(reference);
     }
-    registry.ensure_repository(&repository).await?;
-    let login = registry.login(&repository).await?;
+    context.unless_interrupted(registry.ensure_repository(&repository)).await?;
+    let login = context.unless_interrupted(registry.login(&repository)).await?;
     let reference = Reference { repository, tag: wish.tag.clone(), digest: None };
     let destination = Destination::with_login(reference, login);
     let (registries, teller) = (&*context.registries, context.teller(subject));
@@ -226,7 +220,7 @@ async fn publish(
         intent,
         patience: wish.patience,
     };
-    let published = subject.provider.functions().release(&release).await?;
+    let published = context.unless_interrupted(subject.provider.functions().release(&release)).await?;
     if published.digest != meant {
         return Err(Failure::WrongDigest { version: published.version, meant, found: published.digest });
     }
@@ -237,11 +231,17 @@ async fn publish(
 }
 
 /// Sends every smoke request to the version itself, before it has any traffic.
-async fn smoke(subject: &Subject, requests: &[Smoke], published: &Published) -> Result<(), Failure> {
+async fn smoke(
+    subject: &Subject,
+    requests: &[Smoke],
+    published: &Published,
+    context: &Context,
+) -> Result<(), Failure> {
     for (index, request) in requests.iter().enumerate() {
         let qualifier = Qualifier::Version(published.version.clone());
         let payload = super::smoke::payload(request);
-        let answer = subject.provider.functions().invoke(&subject.at.function, &qualifier, &payload).await?;
+        let asking = subject.provider.functions().invoke(&subject.at.function, &qualifier, &payload);
+        let answer = context.unless_interrupted(asking).await?;
         if let Err(why) = super::smoke::assess(&request.expect, &answer) {
             return Err(Failure::Smoke { number: index + 1, version: published.version.clone(), why });
         }
@@ -249,11 +249,10 @@ async fn smoke(subject: &Subject, requests: &[Smoke], published: &Published) -> 
     Ok(())
 }
 
-/// The plan for the version; `None` where it has all traffic already.
+/// The plan for the version, by the way that was stated when the run began; `None` where it has all traffic already.
 async fn make_plan(
     subject: &Subject,
-    wish: &Wish,
-    run: RunId,
+    recalled: &Recalled,
     published: &Published,
     live: Option<Option<Alias>>,
 ) -> Result<Option<Plan>, Failure> {
@@ -261,54 +260,17 @@ async fn make_plan(
         Some(live) => live,
         None => subject.provider.functions().alias(&subject.at).await?,
     };
+    let steps = recalled.opened.steps.clone();
     let spec = ShiftSpec {
-        run,
+        run: recalled.run,
         alias: subject.at.clone(),
         to: published.version.clone(),
         digest: published.digest.clone(),
-        strategy: wish.strategy.clone(),
+        strategy: if steps.is_empty() { Strategy::AllAtOnce } else { Strategy::Steps(steps) },
     };
     match plan(&spec, subject.provider.capabilities(), live.as_ref()) {
         Ok(plan) => Ok(Some(plan)),
         Err(Refusal::AlreadyLive { .. }) => Ok(None),
         Err(refusal) => Err(refusal.into()),
     }
-}
-
-/// A configuration's keys and a digest of its keys and values, salted with the run: enough to find out on a resume
-/// whether the manifest still says the same, and no help in guessing a value.
-pub(super) fn config_facts(config: &Config, run: RunId) -> ConfigFacts {
-    let Config { role, memory, timeout, port, handler, command, environment, raw } = config;
-    let mut keys = Vec::new();
-    let mut hash = Sha256::new();
-    hash.update(run.to_string());
-    let mut take = |key: String, value: String| {
-        // Lengths keep `a=b` apart from `a` with another value.
-        hash.update(format!("{}:{key}{}:", key.len(), value.len()));
-        hash.update(value);
-        keys.push(key);
-    };
-    let stated = [
-        ("role", role.clone()),
-        ("memory", memory.map(|bytes| bytes.to_string())),
-        ("timeout", timeout.map(|timeout| format!("{timeout:?}"))),
-        ("port", port.map(|port| port.to_string())),
-        ("handler", handler.clone()),
-        ("command", command.as_ref().map(|words| format!("{words:?}"))),
-    ];
-    for (key, value) in stated {
-        if let Some(value) = value {
-            take(key.to_owned(), value);
-        }
-    }
-    if let Some(environment) = environment {
-        take("environment".to_owned(), environment.len().to_string());
-        for (name, value) in environment {
-            take(format!("environment.{name}"), value.expose().to_owned());
-        }
-    }
-    for (key, value) in raw {
-        take(format!("raw.{key}"), value.to_string());
-    }
-    ConfigFacts { keys, hash: hex::encode(hash.finalize()) }
 }

@@ -1,6 +1,7 @@
 //! What a push tells while it runs.
 
 use longshore_contract::Digest;
+use serde::Serialize;
 
 /// Hears what happens. Called often and from several tasks: it must return at once.
 pub trait Progress: Send + Sync {
@@ -30,7 +31,8 @@ pub enum Event<'a> {
 }
 
 /// Where a blob is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum BlobState {
     /// It was there; nothing is sent.
     Present,

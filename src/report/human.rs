@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use comfy_table::{Table, presets};
+use longshore_contract::Version;
 
 use super::rows::{CheckRow, EmbeddedFacts, FunctionRow, HistoryRow, InvocationFacts, PushRow, RoutingFacts};
 use super::{Body, Fault, Outcome, Report};
@@ -152,22 +153,28 @@ fn history(rows: &[HistoryRow]) -> String {
         return "no run yet\n".to_owned();
     }
     // Which alias it was is said only where there are several: the line is long enough.
-    let several = rows.iter().any(|row| row.alias != rows[0].alias);
+    let several = rows.iter().any(|row| (&row.function, &row.alias) != (&rows[0].function, &rows[0].alias));
     let mut header = vec!["RUN", "WHEN", "VERB", "OUTCOME", "VERSIONS", "BY", "MESSAGE"];
     if several {
         header.insert(2, "FUNCTION");
     }
     let mut table = table(&header);
-    for row in rows {
-        let versions =
-            format!("{} -> {}", row.from.as_deref().unwrap_or("none"), row.to.as_deref().unwrap_or("?"));
-        let undoes = row.undoes.as_ref().map_or_else(String::new, |run| format!("undoes {run}"));
-        let message = row.message.clone().unwrap_or(undoes);
-        let by = row.by.clone().unwrap_or_default();
-        let mut cells = vec![&row.run, &row.started, &row.verb, &row.outcome, &versions, &by, &message];
-        let function = row.alias.split(' ').next().unwrap_or_default().to_owned();
+    for HistoryRow { function, run, .. } in rows {
+        let version = |version: &Option<Version>, none: &str| {
+            version.as_ref().map_or_else(|| none.to_owned(), ToString::to_string)
+        };
+        let undoes = run.undoes.map_or_else(String::new, |run| format!("undoes {run}"));
+        let mut cells = vec![
+            run.run.to_string(),
+            run.started.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+            run.verb.word().to_owned(),
+            run.state.word().to_owned(),
+            format!("{} -> {}", version(&run.from, "none"), version(&run.to, "?")),
+            run.by.clone(),
+            run.message.clone().unwrap_or(undoes),
+        ];
         if several {
-            cells.insert(2, &function);
+            cells.insert(2, function.clone());
         }
         table.add_row(cells);
     }

@@ -30,12 +30,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Every outcome, in the order of their codes.
+    /// Every outcome, in the order of their codes; under one code, what is most worth saying first.
     pub const ALL: [Self; 12] = [
         Self::Arrived,
-        Self::Unchanged,
-        Self::Planned,
         Self::ReturnedAsAsked,
+        Self::Planned,
+        Self::Unchanged,
         Self::Done,
         Self::Failed,
         Self::Invalid,
@@ -133,6 +133,7 @@ mod tests {
         let of = |rows: &[Outcome]| Outcome::of_rows(rows.iter().copied(), Outcome::Done);
         assert_eq!(of(&[]), Outcome::Done);
         assert_eq!(of(&[Outcome::Unchanged, Outcome::Arrived]), Outcome::Arrived);
+        assert_eq!(of(&[Outcome::Unchanged, Outcome::ReturnedAsAsked]), Outcome::ReturnedAsAsked);
         assert_eq!(of(&[Outcome::Refused, Outcome::Refused]), Outcome::Refused);
         assert_eq!(of(&[Outcome::Arrived, Outcome::Refused]), Outcome::Partial);
         assert_eq!(of(&[Outcome::Refused, Outcome::Failed]), Outcome::Partial);

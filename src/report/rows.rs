@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 use serde_json::Value;
 
+use crate::ledger::RunSummary;
 use crate::push::BlobCounts;
 
 use super::{Fault, Outcome};
@@ -192,36 +193,13 @@ pub struct PushRow {
 /// A past run on one alias.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HistoryRow {
-    /// The run.
-    pub run: String,
-    /// The alias it was about, as `PLACE NAME:ALIAS`.
+    /// The function and target it was about, as the manifest calls them.
+    pub function: String,
+    /// The alias it was about, as `NAME:ALIAS`.
     pub alias: String,
-    /// The verb that began it.
-    pub verb: String,
-    /// How it ended; `open` while it has not.
-    pub outcome: String,
-    /// What was live before.
-    pub from: Option<String>,
-    /// What it brought.
-    pub to: Option<String>,
-    /// The digest it brought.
-    pub digest: Option<String>,
-    /// Who.
-    pub by: Option<String>,
-    /// On which machine.
-    pub host: Option<String>,
-    /// The commit it was run from.
-    pub commit: Option<String>,
-    /// The CI job's address.
-    pub ci_url: Option<String>,
-    /// What was said about it.
-    pub message: Option<String>,
-    /// When it began, RFC 3339.
-    pub started: String,
-    /// When it ended.
-    pub ended: Option<String>,
-    /// The run whose arrival it takes back.
-    pub undoes: Option<String>,
+    /// The run.
+    #[serde(flatten)]
+    pub run: RunSummary,
 }
 
 /// A function's answer.
@@ -309,7 +287,7 @@ pub struct FindingFacts {
     /// `blocking` or `notice`.
     pub severity: &'static str,
     /// A stable word for the sort of finding.
-    pub kind: &'static str,
+    pub kind: String,
     /// What was found.
     pub message: String,
     /// What to do about it.

@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn a_first_deployment_is_one_write_and_says_so_where_steps_were_asked_for() {
         let plain = plan(&spec(Strategy::AllAtOnce), &percent(), None).unwrap();
-        assert_eq!((plain.steps.len(), plain.read_at()), (1, longshore_contract::Expect::Absent));
+        assert_eq!((plain.steps.len(), plain.origin), (1, Origin::First));
         assert_eq!(plain.remarks, []);
         let canary = plan(&spec(shares(&[500])), &percent(), None).unwrap();
         assert_eq!(canary.steps.len(), 1);

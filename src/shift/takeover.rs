@@ -7,8 +7,8 @@ use longshore_contract::RunId;
 use super::clock::Clock;
 use super::state::{Illegal, Rollout};
 use crate::ledger::{
-    Audit, Because, Ending, Event, History, Journal, JournalError, Ledger, LedgerError, LedgerKey, Observer,
-    Recalled, TakenOver, Verb,
+    Audit, Because, Ending, Entry, Event, History, Journal, JournalError, Ledger, LedgerError, LedgerKey,
+    Observer, Recalled, TakenOver, Verb,
 };
 
 /// What is asked of an open run.
@@ -77,31 +77,40 @@ impl From<JournalError> for NotTaken {
     }
 }
 
-/// Takes the open run of `key` and gives it `order` in the name of `audit`, as its next entry. The returned rollout, if
-/// there is one, is to be driven to its end.
+/// Takes the open run of `key` and gives it `order` in the name of `audit`, as its next entry. `entries` are the ledger of
+/// `key` as it was just read: what has changed since is found out by the number. The returned rollout, if there is one,
+/// is to be driven to its end.
 ///
 /// A run whose end was only not stored yet takes no order: it is returned as it is, and driving it stores the end. An
 /// abort of a run without a plan ends it here: [`Recalled::ending`] says so.
 pub async fn take_over(
     ledger: Arc<dyn Ledger>,
     key: &LedgerKey,
+    entries: &[Entry],
     order: Order,
     audit: &Audit,
     clock: &dyn Clock,
     observer: Arc<dyn Observer>,
 ) -> Result<Taken, NotTaken> {
-    let entries = ledger.read(key).await.map_err(NotTaken::Ledger)?;
-    let open = History::of(&entries).open().map(|open| open.run);
-    let Some((run, mut recalled)) = open.and_then(|run| Some((run, Recalled::of(run, &entries)?))) else {
+    let open = History::of(entries).open().map(|open| open.run);
+    let Some((run, mut recalled)) = open.and_then(|run| Some((run, Recalled::of(run, entries)?))) else {
         return Err(NotTaken::NothingOpen { key: key.clone() });
     };
     let order = match (order, recalled.opened.verb) {
         // Its process died, and whoever asks for a rollback again wants this one.
         (Order::Rollback, Verb::Rollback | Verb::Abort) => Order::Resume,
         (Order::Rollback, Verb::Deploy | Verb::Promote) => Order::Abort,
+        // Likewise for an abort; giving that up would leave traffic split.
+        (Order::Abort, Verb::Abort) => Order::Resume,
+        (Order::Promote, Verb::Rollback | Verb::Abort) => {
+            return Err(NotTaken::Unfit {
+                run,
+                why: "it is on its way back: resume it, or abort it".to_owned(),
+            });
+        }
         (order, _) => order,
     };
-    let mut journal = Journal::new(ledger, key.clone(), run, &entries, observer);
+    let mut journal = Journal::new(ledger, key.clone(), run, entries, observer);
     let Some(plan) = recalled.plan.clone() else {
         take_early(&mut journal, &mut recalled, order, audit, clock).await?;
         return Ok(Taken { journal, recalled, rollout: None });
@@ -134,9 +143,8 @@ async fn take_early(
             journal.append(clock.now(), Event::Resumed { audit: audit.clone() }).await?;
         }
         Order::Abort | Order::Rollback => {
-            let by = audit.by.clone();
-            journal.append(clock.now(), Event::Abandoned { by: by.clone() }).await?;
-            let ending = Ending::Returned { because: Because::Abandoned { by } };
+            // One entry, so that no kill can leave a run that was given up and is still open.
+            let ending = Ending::Returned { because: Because::Abandoned { by: audit.by.clone() } };
             journal.append(clock.now(), Event::Ended { ending: ending.clone() }).await?;
             recalled.ending = Some(ending);
         }

@@ -103,6 +103,31 @@ fn a_rollback_during_a_rollout_returns_it_and_the_driver_stops() {
 }
 
 #[test]
+fn an_abort_by_the_alias_before_a_deploy_is_a_run_of_its_own() {
+    let scratch = Scratch::new();
+    scratch.deploy("v1");
+    scratch.hold_canary("v2");
+    std::fs::remove_dir_all(scratch.path().join(".longshore/ledger")).unwrap();
+    scratch.json(0, &["deploy", "--abort", "--set", "vars.version=v3"]);
+    let history = scratch.json(0, &["history"]);
+    let runs = history["runs"].as_array().unwrap();
+    let column = |key: &str| runs.iter().map(|run| run[key].as_str().unwrap()).collect::<Vec<_>>();
+    assert_eq!((column("verb"), column("outcome")), (vec!["deploy", "abort"], vec!["arrived", "arrived"]));
+    assert_ne!(runs[0]["run"], runs[1]["run"]);
+}
+
+#[test]
+fn every_verb_that_moves_traffic_tells_where_it_is_reached() {
+    let scratch = Scratch::new();
+    let url = scratch.deploy("v1")["url"].clone();
+    assert!(url.is_string());
+    scratch.hold_canary("v2");
+    assert_eq!(scratch.json(0, &["promote"])["functions"][0]["url"], url);
+    assert_eq!(scratch.json(0, &["rollback"])["functions"][0]["url"], url);
+    assert_eq!(scratch.json(0, &["status"])["functions"][0]["url"], url);
+}
+
+#[test]
 fn without_the_ledger_a_split_can_still_be_decided() {
     for (verb, stable) in [("promote", "2"), ("abort", "1")] {
         let scratch = Scratch::new();

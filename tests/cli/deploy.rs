@@ -90,6 +90,11 @@ fn plan_says_what_deploy_would_do_and_changes_nothing() {
         assert_eq!((&row["from"], &row["to"]), (&json!("1"), &Value::Null));
         assert_eq!(row["steps"], json!([{ "share": 0.25, "soak_s": 600 }, { "share": 1.0, "soak_s": 0 }]));
         assert!(row["image"]["digest"].as_str().unwrap().starts_with("sha256:"));
+        assert_eq!(plan["run"], Value::Null, "a run that was only rehearsed is nobody's");
+    }
+    let told = scratch.run(&["plan", "--output", "jsonl", "--set", "vars.version=v2"]).stdout;
+    for never in ["\"ledger\"", "\"pushed\"", "\"published\"", "\"routed\""] {
+        assert!(!told.contains(&format!("\"event\":{never}")), "{told}");
     }
     let same = scratch.json(0, &["plan"]);
     assert_eq!(same["outcome"], "unchanged");

@@ -57,9 +57,9 @@ fn a_second_daemon_on_one_directory_is_refused() {
     scratch.json(0, &["local", "up"]);
     let state = scratch.path().join(".longshore/local");
     let second = Ran::of(scratch.command(&["local", "serve", "--state"]).arg(&state));
-    assert_ne!(second.code, 0);
     let said = second.stdout + &second.stderr;
-    assert!(said.contains("already") || said.contains("another"), "{said}");
+    assert_eq!(second.code, 6, "another daemon is in the way: {said}");
+    assert!(said.contains("already"), "{said}");
     assert!(scratch.json(0, &["local", "status"])["running"].as_bool().unwrap(), "the first goes on");
 }
 
@@ -78,6 +78,76 @@ fn a_taken_port_is_named_and_the_code_is_3() {
     }
     drop(taken);
     assert_eq!(scratch.json(0, &["local", "up"])["endpoints"], status["endpoints"], "the ports are kept");
+}
+
+#[test]
+fn a_target_that_cannot_be_reached_stops_nobody_else() {
+    let scratch = Scratch::new();
+    let two = scratch.read("deploy.yaml").replace(
+        "  here: { provider: local }",
+        "  here: { provider: local }\n  there: { provider: local, state: .longshore/there }",
+    );
+    let two = two.replace("    tag: ", "    targets: [here, there]\n    tag: ");
+    scratch.write("deploy.yaml", &two);
+    scratch.json(0, &["deploy"]);
+    scratch.json(0, &["deploy", "--set", "vars.version=v2"]);
+    let there = ["--state", ".longshore/there"];
+    let status = scratch.json(0, &[&["local", "status"][..], &there].concat());
+    scratch.json(0, &[&["local", "down"][..], &there].concat());
+    let port = status["endpoints"]["functions"].as_str().unwrap().trim_start_matches("http://").to_owned();
+    let taken = TcpListener::bind(port).unwrap();
+
+    let outcomes = |document: &serde_json::Value| -> Vec<(String, String)> {
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        document["functions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| (text(&row["target"]), text(&row["outcome"])))
+            .collect()
+    };
+    let rows = |here: &str, there: &str| {
+        vec![("here".to_owned(), here.to_owned()), ("there".to_owned(), there.to_owned())]
+    };
+    let deployed = scratch.json(7, &["deploy", "--set", "vars.version=v3"]);
+    assert_eq!(outcomes(&deployed), rows("arrived", "refused"));
+    assert!(deployed["run"].is_string());
+    assert_eq!(outcomes(&scratch.json(7, &["rollback"])), rows("returned", "refused"));
+    assert_eq!(outcomes(&scratch.json(7, &["status"])), rows("done", "refused"));
+    drop(taken);
+    assert_eq!(outcomes(&scratch.json(0, &["rollback"])), rows("returned", "returned"));
+    scratch.json(0, &[&["local", "down"][..], &there].concat());
+}
+
+#[test]
+fn a_signal_at_any_moment_holds_or_comes_too_late() {
+    let scratch = Scratch::new();
+    scratch.deploy("v1");
+    for moment in 0..24_u64 {
+        let version = if moment % 2 == 0 { "v2" } else { "v3" };
+        let set = format!("vars.version={version}");
+        let running = scratch.start(&["deploy", "--set", &set]);
+        std::thread::sleep(std::time::Duration::from_millis(moment * 7));
+        running.interrupt();
+        let document = running.finish_any();
+        let Some(document) = document else { continue };
+        let code = document["exit_code"].as_i64().unwrap();
+        assert!(code == 0 || code == 5, "after {} ms: {document}", moment * 7);
+        let open = scratch.json(0, &["status"])["functions"][0]["open"].clone();
+        assert!(open.is_null() || code == 5, "after {} ms: {open}", moment * 7);
+        if !open.is_null() {
+            let resumed = scratch.json(0, &["resume", "--set", &set]);
+            assert_eq!(resumed["run"], open["run"]);
+        }
+    }
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_no_success() {
+    let scratch = Scratch::new();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let status = scratch.command(&["plan", "--output", "json"]).stdout(full).status().unwrap();
+    assert_eq!(status.code(), Some(1));
 }
 
 #[test]

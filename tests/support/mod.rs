@@ -267,12 +267,23 @@ impl Running {
         rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it is running");
     }
 
+    /// Waits for its end and returns its document; `None` where it was ended before it had set itself up.
+    pub(crate) fn finish_any(self) -> Option<Value> {
+        let output = self.child.wait_with_output().expect("it ends");
+        let document: Option<Value> = serde_json::from_slice(&output.stdout).ok();
+        let code = document.as_ref().and_then(|document| document["exit_code"].as_i64());
+        assert_eq!(code, output.status.code().map(i64::from), "{}", String::from_utf8_lossy(&output.stderr));
+        document
+    }
+
     /// Waits for its end and returns its document.
     pub(crate) fn finish(self) -> Value {
         let output = self.child.wait_with_output().expect("it ends");
         let text = String::from_utf8(output.stdout).expect("UTF-8");
-        serde_json::from_str(&text)
-            .unwrap_or_else(|error| panic!("{error}: {text}\n{}", String::from_utf8_lossy(&output.stderr)))
+        let document: Value = serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("{error}: {text}\n{}", String::from_utf8_lossy(&output.stderr)));
+        assert_eq!(document["exit_code"].as_i64(), output.status.code().map(i64::from), "{text}");
+        document
     }
 }
 

@@ -27,6 +27,10 @@ pub trait Functions: Send + Sync {
     /// version. The answer carries the digest that the version captured: the caller compares it with the one it meant.
     async fn release(&self, release: &Release) -> Result<Published>;
 
+    /// Where HTTP requests reach the alias, where the provider knows without asking: a GET and a POST of exactly this text,
+    /// with no redirect. An alias that does not exist yet has the URL it will have.
+    fn url(&self, at: &AliasRef) -> Option<String>;
+
     /// The alias as it is now; `None` where it does not exist.
     async fn alias(&self, at: &AliasRef) -> Result<Option<Alias>>;
 
@@ -53,8 +57,6 @@ pub struct Function {
     pub config: Config,
     /// Whether it can serve.
     pub state: State,
-    /// Where HTTP requests reach it, where the provider knows; exactly this text, with no redirect.
-    pub url: Option<String>,
 }
 
 /// Whether a function or version can serve.

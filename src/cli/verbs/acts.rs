@@ -1,22 +1,26 @@
 //! `resume`, `promote` and `abort`: what is done about a run that is open.
 
+use longshore_contract::RunId;
+
 use super::super::args::{ActArgs, OutputArgs};
+use super::super::clouds::Wake;
 use super::super::exit::Asked;
-use super::super::session::{Mode, Session, side_by_side};
+use super::super::session::{Mode, context, rows as work, seats};
 use super::super::{Answer, rows};
 use super::deploy::wish;
-use crate::manifest::Unit;
 use crate::pipeline::act::{Act, act as decide};
-use crate::pipeline::{Arrival, Failure, Landing, Subject, resume as pipeline};
-use crate::report::Outcome;
+use crate::pipeline::resume as pipeline;
+use crate::report::{FunctionRow, Outcome};
 
 /// Goes on with runs that were interrupted.
 pub(super) async fn resume(args: &ActArgs, output: &OutputArgs) -> Result<Answer, Answer> {
-    each(args, output, Asked::Forward, async |subject, unit, session, landing| {
+    let context = context(output, Mode::Real, None);
+    let seats = seats(&context, &args.subject, Wake::Existing).await?;
+    let done = work(seats, Asked::Forward, async |subject, unit, landing| {
         let wish = unit.map(|unit| wish(unit, &unit.settings.directory, Mode::Real, landing));
-        pipeline::resume(subject, wish.as_ref(), args.run, &session.context, landing).await
-    })
-    .await
+        pipeline::resume(subject, wish.as_ref(), args.run, &context, landing).await
+    });
+    Ok(rows::answer(without_idle(args, done.await), Outcome::Done))
 }
 
 /// Ends runs that are open: everything to the new version, or back.
@@ -25,37 +29,22 @@ pub(super) async fn act(args: &ActArgs, act: Act, output: &OutputArgs) -> Result
         Act::Promote => Asked::Forward,
         Act::Abort => Asked::Back,
     };
-    each(args, output, asked, async |subject, _, session, landing| {
-        decide(subject, act, args.run, &session.context, landing).await
-    })
-    .await
+    let context = context(output, Mode::Real, None);
+    let seats = seats(&context, &args.subject, Wake::Existing).await?;
+    let done = work(seats, asked, async |subject, _, landing| {
+        decide(subject, act, args.run, &context, landing).await
+    });
+    Ok(rows::answer(without_idle(args, done.await), Outcome::Done))
 }
 
-async fn each(
+/// Of everything in a manifest, the aliases on which no run is open are passed over; unless none has one.
+fn without_idle(
     args: &ActArgs,
-    output: &OutputArgs,
-    asked: Asked,
-    work: impl AsyncFn(&Subject, Option<&Unit>, &Session, &mut Landing) -> Result<Arrival, Failure>,
-) -> Result<Answer, Answer> {
-    let session = Session::begin(output, Mode::Real, None);
-    let subjects = session.subjects(&args.subject).await?;
-    let named = args.subject.subject.is_some() || subjects.len() == 1;
-    let done = side_by_side(subjects, async |(subject, unit): (Subject, Option<Unit>)| {
-        let mut landing = Landing::default();
-        let result = work(&subject, unit.as_ref(), &session, &mut landing).await;
-        (subject, landing, result)
-    })
-    .await;
-    // Of many, those that have no open run are passed over; unless none has one.
-    let idle = |result: &Result<Arrival, Failure>| matches!(result, Err(Failure::NothingOpen { .. }));
-    let all_idle = done.iter().all(|(_, _, result)| idle(result));
-    let rows = done
-        .into_iter()
-        .filter(|(_, _, result)| named || all_idle || !idle(result))
-        .map(|(subject, landing, result)| {
-            let run = landing.run;
-            (run, rows::function(&subject, landing, result, asked))
-        })
-        .collect();
-    Ok(rows::answer(rows, Outcome::Done))
+    rows: Vec<(Option<RunId>, FunctionRow)>,
+) -> Vec<(Option<RunId>, FunctionRow)> {
+    let idle = |row: &FunctionRow| row.error.as_ref().is_some_and(|error| error.kind == "nothing_open");
+    if args.subject.subject.is_some() || rows.iter().all(|(_, row)| idle(row)) {
+        return rows;
+    }
+    rows.into_iter().filter(|(_, row)| !idle(row)).collect()
 }

@@ -1,50 +1,47 @@
 //! `check`: all that would make a deploy fail, and nothing is written.
 
-use longshore_contract::AliasRef;
-
 use super::super::args::{CheckArgs, OutputArgs};
-use super::super::clouds::{Clouds, Wake, unit_name};
-use super::super::session::{Mode, Session, ledger_of, side_by_side};
+use super::super::clouds::{Clouds, Seat, Wake, Who};
+use super::super::session::{Mode, context, ledger_of, read, side_by_side};
 use super::super::{Answer, exit, faults, hints};
 use super::deploy::wish;
 use crate::manifest::Unit;
 use crate::pipeline::check::{Depth, check as look};
-use crate::pipeline::{Failure, Landing, Subject};
+use crate::pipeline::{Failure, Landing};
 use crate::report::rows::{CheckRow, FindingFacts};
 use crate::report::{Body, Fault, Outcome};
 
 /// Looks for all that would make a deploy fail.
 pub(super) async fn check(args: &CheckArgs, output: &OutputArgs) -> Result<Answer, Answer> {
-    let session = Session::begin(output, Mode::Rehearsal, None);
-    let deployment = session.manifest(&args.manifest)?;
+    let context = context(output, Mode::Reading, None);
+    let deployment = read(&args.manifest, context.run)?;
     let ledger = ledger_of(&deployment, None)?;
-    let depth = if args.offline { Depth::Offline } else { Depth::Cloud };
-    let mut clouds = Clouds::default();
-    let mut work: Vec<(Subject, Unit)> = Vec::new();
+    let (depth, wake) =
+        if args.offline { (Depth::Offline, Wake::Never) } else { (Depth::Cloud, Wake::Existing) };
+    let directory = deployment.directory;
+    let mut clouds = Clouds::new(wake, &*context.observer);
+    let mut seats = Vec::new();
     for unit in deployment.units {
-        let wake = match depth {
-            Depth::Cloud => Wake::Existing,
-            Depth::Offline => Wake::Never,
-        };
-        let connected = clouds.connect(&unit, wake, &*session.observer).await;
-        let connected = connected.map_err(|error| Answer::of_cloud(&error, Some(&unit.label())))?;
-        let at = AliasRef { function: unit.name.clone(), alias: unit.alias.clone() };
-        work.push((connected.subject(unit_name(&unit), at, &ledger), unit));
+        seats.push(clouds.seat(unit, None, &ledger).await);
     }
-    let directory = &deployment.directory;
-    let checks = side_by_side(work, async |(subject, unit): (Subject, Unit)| {
+    let checks = side_by_side(seats, async |Seat { who, unit, subject }: Seat| {
+        let unit = unit.expect("every seat of a check is a unit of its manifest");
         let mut landing = Landing::default();
-        let wish = wish(&unit, directory, Mode::Rehearsal, &mut landing);
-        let found = look(&subject, &wish, depth, &session.context, &mut landing).await;
-        let unbuilt = unit.build.is_some();
-        row(&unit, found, unbuilt)
+        let found = match subject {
+            Ok(subject) => {
+                let wish = wish(&unit, &directory, Mode::Reading, &mut landing);
+                look(&subject, &wish, depth, &context, &mut landing).await
+            }
+            Err(failure) => vec![failure],
+        };
+        row(&who, &unit, &found, landing.notes)
     })
     .await;
     let outcome = Outcome::of_rows(checks.iter().map(|row| row.outcome), Outcome::Done);
     let errors = checks.iter().flat_map(|row| {
         let blocking = row.findings.iter().filter(|finding| finding.severity == "blocking");
         blocking.map(|finding| Fault {
-            kind: finding.kind.to_owned(),
+            kind: finding.kind.clone(),
             message: format!("{}@{}: {}", row.function, row.target, finding.message),
             hint: finding.hint.clone(),
             at: None,
@@ -53,21 +50,22 @@ pub(super) async fn check(args: &CheckArgs, output: &OutputArgs) -> Result<Answe
     Ok(Answer::told(outcome, errors.collect(), Body::Findings { checks: checks.clone() }))
 }
 
-fn row(unit: &Unit, found: Vec<Failure>, unbuilt: bool) -> CheckRow {
-    let worst = found.iter().map(|failure| exit::of_failure(failure).0);
-    let outcome = Outcome::of_rows(worst, Outcome::Done);
-    let findings = found.iter().map(|failure| {
+fn row(who: &Who, unit: &Unit, found: &[Failure], notes: Vec<String>) -> CheckRow {
+    let outcome = Outcome::of_rows(found.iter().map(|failure| exit::of_failure(failure).0), Outcome::Done);
+    let blocking = found.iter().map(|failure| {
         let mut hint = hints::of_failure(failure);
-        if unbuilt && matches!(failure, Failure::Image(_)) {
+        if unit.build.is_some() && matches!(failure, Failure::Image(_)) {
             hint = Some("its `build:` hook makes it: run that first".to_owned());
         }
-        let (kind, message) = (exit::of_failure(failure).1, faults::of_failure(failure).1.message);
-        FindingFacts { severity: "blocking", kind, message, hint }
+        let (_, fault) = faults::of_failure(failure);
+        FindingFacts { severity: "blocking", kind: fault.kind, message: fault.message, hint }
     });
-    CheckRow {
-        function: unit.function.clone(),
-        target: unit.target.clone(),
-        outcome,
-        findings: findings.collect(),
-    }
+    let notices = notes.into_iter().map(|message| FindingFacts {
+        severity: "notice",
+        kind: "note".to_owned(),
+        message,
+        hint: None,
+    });
+    let findings = blocking.chain(notices).collect();
+    CheckRow { function: who.name.function.clone(), target: who.name.target.clone(), outcome, findings }
 }

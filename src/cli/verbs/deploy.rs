@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use longshore_contract::AliasRef;
+use longshore_contract::RunId;
+use tokio_util::sync::CancellationToken;
 
 use super::super::args::{DeployArgs, ManifestArgs, OutputArgs, PlanArgs};
 use super::super::clouds::{Clouds, Wake, unit_name};
 use super::super::exit::Asked;
-use super::super::session::{Mode, PATIENCE, Session, ledger_of, side_by_side};
+use super::super::session::{Mode, PATIENCE, context, ledger_of, read, rows as work};
 use super::super::{Answer, rows};
 use crate::manifest::{self, Unit};
 use crate::pipeline::act::{Act, act};
 use crate::pipeline::deploy::{Needs, Wish, deploy as run};
 use crate::pipeline::resume::resume;
-use crate::pipeline::{Failure, Landing, Subject, rehearsal};
+use crate::pipeline::{Arrival, Context, Failure, Landing, Subject, rehearsal};
 use crate::progress::Event;
 use crate::report::Outcome;
 use crate::shift::Strategy;
@@ -66,48 +67,39 @@ async fn go(
     message: Option<&str>,
     output: &OutputArgs,
 ) -> Result<Answer, Answer> {
-    let session = Session::begin(output, mode, message);
-    let deployment = session.manifest(args)?;
+    let context = context(output, mode, message);
+    let deployment = read(args, context.run)?;
     let ledger = ledger_of(&deployment, None)?;
+    let wake = match mode {
+        Mode::Real => Wake::Make,
+        Mode::Rehearsal | Mode::Reading => Wake::Existing,
+    };
+    let directory = deployment.directory;
     let mut builds = Builds::default();
-    let mut clouds = Clouds::default();
-    let mut work: Vec<(Subject, Unit, Result<(), Failure>)> = Vec::new();
+    let mut clouds = Clouds::new(wake, &*context.observer);
+    let mut seats = Vec::new();
     for unit in deployment.units {
         let built = match build {
-            Build::Run => builds.run(&unit, &deployment.directory, &session).await,
+            Build::Run => builds.run(&unit, &directory, &context).await,
             Build::Skip => Ok(()),
         };
-        let wake = match mode {
-            Mode::Real => Wake::Make,
-            Mode::Rehearsal => Wake::Existing,
-        };
-        let connected = clouds.connect(&unit, wake, &*session.observer).await;
-        let connected = connected.map_err(|error| Answer::of_cloud(&error, Some(&unit.label())))?;
-        let at = AliasRef { function: unit.name.clone(), alias: unit.alias.clone() };
-        let subject = connected.subject(unit_name(&unit), at, &ledger);
-        let subject = if mode == Mode::Rehearsal { rehearsal::subject(&subject) } else { subject };
-        work.push((subject, unit, built));
+        let mut seat = clouds.seat(unit, None, &ledger).await;
+        seat.subject = seat.subject.and_then(|subject| built.map(|()| subject));
+        if mode == Mode::Rehearsal {
+            seat.subject = seat.subject.map(|subject| rehearsal::subject(&subject));
+        }
+        seats.push(seat);
     }
-    let directory = &deployment.directory;
-    let rows = side_by_side(work, async |(subject, unit, built): (Subject, Unit, Result<(), Failure>)| {
-        let mut landing = Landing::default();
-        let wish = wish(&unit, directory, mode, &mut landing);
+    let done = work(seats, Asked::Forward, async |subject, unit, landing| {
+        let unit = unit.expect("every seat of a deploy is a unit of its manifest");
+        let wish = wish(unit, &directory, mode, landing);
         if build == Build::Skip && unit.build.is_some() {
             landing.notes.push("the `build:` hook was not run (--with-build runs it)".to_owned());
         }
-        let result = match built {
-            Err(failure) => Err(failure),
-            Ok(()) => one(&subject, &wish, before, &session, &mut landing).await,
-        };
-        let result = match mode {
-            Mode::Real => result,
-            Mode::Rehearsal => result.map(rehearsal::planned),
-        };
-        let run = landing.run;
-        (run, rows::function(&subject, landing, result, Asked::Forward))
-    })
-    .await;
-    Ok(rows::answer(rows, Outcome::Unchanged))
+        let arrival = one(subject, &wish, before, &context, landing).await?;
+        Ok(if mode == Mode::Rehearsal { rehearsal::planned(arrival) } else { arrival })
+    });
+    Ok(rows::answer(done.await, Outcome::Unchanged))
 }
 
 /// Deals with a run that is open, as was asked, and deploys.
@@ -115,24 +107,25 @@ async fn one(
     subject: &Subject,
     wish: &Wish,
     before: Before,
-    session: &Session,
+    context: &Context,
     landing: &mut Landing,
-) -> Result<crate::pipeline::Arrival, Failure> {
+) -> Result<Arrival, Failure> {
     match before {
         Before::Refuse => {}
-        Before::Resume => match resume(subject, Some(wish), None, &session.context, landing).await {
+        Before::Resume => match resume(subject, Some(wish), None, context, landing).await {
             Err(Failure::NothingOpen { .. }) => {}
             other => return other,
         },
         Before::Abort => {
-            let mut aborted = Landing::default();
-            match act(subject, Act::Abort, None, &session.context, &mut aborted).await {
+            // The abort is a run of its own where it has to begin one.
+            let own = Context { run: RunId::generate(), ..context.clone() };
+            match act(subject, Act::Abort, None, &own, &mut Landing::default()).await {
                 Ok(_) | Err(Failure::NothingOpen { .. }) => {}
                 Err(failure) => return Err(failure),
             }
         }
     }
-    run(subject, wish, &session.context, landing).await
+    run(subject, wish, context, landing).await
 }
 
 /// What a unit asks of the pipeline.
@@ -140,7 +133,7 @@ pub(super) fn wish(unit: &Unit, directory: &Path, mode: Mode, landing: &mut Land
     let smoke = match mode {
         Mode::Real => unit.smoke.clone(),
         // A version that was not made answers nothing.
-        Mode::Rehearsal => {
+        Mode::Rehearsal | Mode::Reading => {
             if !unit.smoke.is_empty() {
                 landing.notes.push(format!("{} smoke requests would be sent first", unit.smoke.len()));
             }
@@ -177,34 +170,56 @@ fn strategy(strategy: &manifest::Strategy) -> Strategy {
 struct Builds(BTreeMap<String, Result<(), String>>);
 
 impl Builds {
-    async fn run(&mut self, unit: &Unit, directory: &Path, session: &Session) -> Result<(), Failure> {
-        let Some(command) = &unit.build else { return Ok(()) };
-        if !self.0.contains_key(command) {
-            session.observer.event(&unit_name(unit), &Event::Build { command: command.clone() });
-            let result = tokio::select! {
-                result = shell(command, directory) => result,
-                () = session.context.interrupt.cancelled() => return Err(Failure::Interrupted),
-            };
-            self.0.insert(command.clone(), result);
+    async fn run(&mut self, unit: &Unit, directory: &Path, context: &Context) -> Result<(), Failure> {
+        let Some(manifest::Build { shown, command }) = &unit.build else { return Ok(()) };
+        if !self.0.contains_key(command.expose()) {
+            context.observer.event(&unit_name(unit), &Event::Build { command: shown.clone() });
+            let result = shell(command.expose(), directory, &context.interrupt).await?;
+            self.0.insert(command.expose().to_owned(), result);
         }
-        match &self.0[command] {
+        match &self.0[command.expose()] {
             Ok(()) => Ok(()),
-            Err(why) => Err(Failure::Build { command: command.clone(), why: why.clone() }),
+            Err(why) => Err(Failure::Build { command: shown.clone(), why: why.clone() }),
         }
     }
 }
 
-/// Runs a command through the shell, in the manifest's directory. What it prints goes to stderr: stdout is the result's.
-async fn shell(command: &str, directory: &Path) -> Result<(), String> {
-    let stderr = std::io::stderr();
-    let status = tokio::process::Command::new("sh")
+/// Runs a command through the shell, in the manifest's directory and a process group of its own, which is ended whole when
+/// the process is told to stop. What it prints goes to stderr: stdout is the result's.
+async fn shell(
+    command: &str,
+    directory: &Path,
+    interrupt: &CancellationToken,
+) -> Result<Result<(), String>, Failure> {
+    let stderr = match std::os::fd::AsFd::as_fd(&std::io::stderr()).try_clone_to_owned() {
+        Ok(stderr) => stderr,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let spawned = tokio::process::Command::new("sh")
         .args(["-c", command])
         .current_dir(directory)
         .stdin(std::process::Stdio::null())
-        .stdout(std::os::fd::AsFd::as_fd(&stderr).try_clone_to_owned().map_err(|error| error.to_string())?)
+        .stdout(stderr)
+        .process_group(0)
         .kill_on_drop(true)
-        .status()
-        .await
-        .map_err(|error| format!("sh cannot be started: {error}"))?;
-    if status.success() { Ok(()) } else { Err(status.to_string()) }
+        .spawn();
+    let mut child = match spawned {
+        Ok(child) => child,
+        Err(error) => return Ok(Err(format!("sh cannot be started: {error}"))),
+    };
+    let group = child.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?));
+    tokio::select! {
+        status = child.wait() => Ok(match status {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(status.to_string()),
+            Err(error) => Err(error.to_string()),
+        }),
+        () = interrupt.cancelled() => {
+            if let Some(group) = group {
+                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::TERM);
+            }
+            let _ = child.wait().await;
+            Err(Failure::InterruptedBefore)
+        }
+    }
 }

@@ -6,7 +6,8 @@ use longshore_contract::{Invocation, Payload, Qualifier};
 use serde_json::Value;
 
 use super::super::args::{InvokeArgs, OutputArgs};
-use super::super::session::{Mode, Session, invalid};
+use super::super::clouds::Wake;
+use super::super::session::{Mode, context, invalid, seats};
 use super::super::{Answer, faults};
 use crate::pipeline::Failure;
 use crate::report::rows::InvocationFacts;
@@ -17,22 +18,24 @@ const LARGEST_EVENT: u64 = 6 << 20;
 
 /// Sends one request and shows the answer.
 pub(super) async fn invoke(args: &InvokeArgs, output: &OutputArgs) -> Result<Answer, Answer> {
-    let session = Session::begin(output, Mode::Real, None);
+    let context = context(output, Mode::Reading, None);
     let payload = payload(args)?;
-    let subjects = session.subjects(&args.subject).await?;
-    let [(subject, _)] = subjects.as_slice() else {
-        let names: Vec<String> = subjects.iter().map(|(subject, _)| subject.unit.to_string()).collect();
+    let mut seats = seats(&context, &args.subject, Wake::Existing).await?;
+    let (Some(seat), true) = (seats.pop(), seats.is_empty()) else {
+        let names: Vec<String> = seats.iter().map(|seat| seat.who.name.to_string()).collect();
         return Err(invalid(format!("invoke asks one function: name one of {}", names.join(", "))));
     };
+    let told_no = |failure: Failure| {
+        let (outcome, fault) = faults::of_failure(&failure);
+        Answer::failed(outcome, vec![fault])
+    };
+    let subject = seat.subject.map_err(told_no)?;
     let at = match &args.version {
         Some(version) => Qualifier::Version(version.clone()),
         None => Qualifier::Alias(subject.at.alias.clone()),
     };
     let answer = subject.provider.functions().invoke(&subject.at.function, &at, &payload).await;
-    let answer = answer.map_err(|error| {
-        let (outcome, fault) = faults::of_failure(&Failure::Cloud(error));
-        Answer::failed(outcome, vec![fault])
-    })?;
+    let answer = answer.map_err(|error| told_no(Failure::Cloud(error)))?;
     Ok(told(&format!("{}:{at}", subject.at.function), answer))
 }
 

@@ -16,13 +16,13 @@ use crate::report::rows::{EmbeddedFacts, EndpointFacts, TrafficRow};
 /// Runs the daemon in this process until it is told to end.
 pub(super) fn serve(state: &Path) -> Result<Answer, Answer> {
     let (_, embedded) = embedded()?;
-    embedded.serve(state).map(|()| Answer::Printed).map_err(|error| Answer::of_cloud(&error, None))
+    embedded.serve(state).map(|()| Answer::Printed).map_err(|error| Answer::of_cloud(error))
 }
 
 /// Starts, ends and shows the daemon.
 pub(super) async fn local(args: &LocalArgs) -> Result<Answer, Answer> {
     let (registration, embedded) = embedded()?;
-    let failed = |error| Answer::of_cloud(&error, None);
+    let failed = |error| Answer::of_cloud(error);
     let facts = match &args.verb {
         LocalVerb::Up(state) => {
             let settings = settings(registration, state)?;
@@ -73,7 +73,7 @@ async fn logs(
     let mut out = Stdout;
     let copying = embedded.logs(&settings, &of, follow, &mut out);
     tokio::select! {
-        result = copying => result.map_err(|error| Answer::of_cloud(&error, None))?,
+        result = copying => result.map_err(|error| Answer::of_cloud(error))?,
         _ = tokio::signal::ctrl_c() => {}
     }
     Ok(Answer::Printed)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use longshore_contract::{Calls, PlainHttp, Reference};
 
 use super::super::args::{OutputArgs, PushArgs};
-use super::super::session::{Mode, Session, invalid, side_by_side};
+use super::super::session::{Mode, context, invalid, side_by_side};
 use super::super::{Answer, exit, faults, hints, rows};
 use crate::image::{self, Image, ImageSource, Verify};
 use crate::pipeline::{Failure, Landed, Teller};
@@ -15,7 +15,7 @@ use crate::report::{Body, CallCounts, Fault, Outcome, PushRow};
 
 /// Pushes one image to every destination; each fails alone.
 pub(super) async fn push(args: &PushArgs, output: &OutputArgs) -> Result<Answer, Answer> {
-    let session = Session::begin(output, Mode::Real, None);
+    let context = context(output, Mode::Real, None);
     let source: ImageSource = args.source.parse().map_err(|error| invalid(format!("SOURCE: {error}")))?;
     let destinations = destinations(args)?;
     let image = open(source, args).await?;
@@ -26,13 +26,13 @@ pub(super) async fn push(args: &PushArgs, output: &OutputArgs) -> Result<Answer,
     let images = side_by_side(destinations, async |destination: Destination| {
         let calls = Calls::default();
         let unit = unit(&destination.reference);
-        session.observer.event(&unit, &Event::Image { digest: image.digest.clone(), size: image.size() });
-        let teller = Teller::new(unit, session.observer.clone());
-        let registries = &session.context.registries;
+        context.observer.event(&unit, &Event::Image { digest: image.digest.clone(), size: image.size() });
+        let teller = Teller::new(unit, context.observer.clone());
+        let registries = &context.registries;
         let work = pushing::push(registries, &image, &destination, verify, &calls, &teller);
         let result = tokio::select! {
             result = work => result.map_err(Failure::Push),
-            () = session.context.interrupt.cancelled() => Err(Failure::Interrupted),
+            () = context.interrupt.cancelled() => Err(Failure::InterruptedBefore),
         };
         row(&image, &destination, result, &calls)
     })
@@ -67,9 +67,9 @@ async fn open(source: ImageSource, args: &PushArgs) -> Result<Image, Answer> {
             vec![faults::fault("system", format!("the working directory: {error}"), None)],
         )
     })?;
-    let context = image::Context { directory, platform: platform.clone() };
+    let around = image::Context { directory, platform: platform.clone() };
     let opened = tokio::task::spawn_blocking(move || {
-        let image = image::open(&source, &context)?;
+        let image = image::open(&source, &around)?;
         match platform {
             Some(platform) => image.pick(&platform),
             None => Ok(image),

@@ -1,25 +1,22 @@
 //! `rollback`: what was live before, at once.
 
 use super::super::args::{OutputArgs, RollbackArgs};
+use super::super::clouds::Wake;
 use super::super::exit::Asked;
-use super::super::session::{Mode, Session, side_by_side};
+use super::super::session::{Mode, context, rows as work, seats};
 use super::super::{Answer, rows};
-use crate::manifest::Unit;
 use crate::pipeline::rollback::{Earnest, rollback as back};
-use crate::pipeline::{Landing, Subject};
 use crate::report::Outcome;
 
 /// Sends all traffic back to what was live before.
 pub(super) async fn rollback(args: &RollbackArgs, output: &OutputArgs) -> Result<Answer, Answer> {
-    let session = Session::begin(output, Mode::Real, args.message.as_deref());
-    let subjects = session.subjects(&args.subject).await?;
-    let earnest = if args.check { Earnest::Check } else { Earnest::Make };
-    let rows = side_by_side(subjects, async |(subject, _): (Subject, Option<Unit>)| {
-        let mut landing = Landing::default();
-        let result = back(&subject, args.to.as_ref(), earnest, &session.context, &mut landing).await;
-        let run = landing.run;
-        (run, rows::function(&subject, landing, result, Asked::Back))
+    let (mode, earnest) =
+        if args.check { (Mode::Reading, Earnest::Check) } else { (Mode::Real, Earnest::Make) };
+    let context = context(output, mode, args.message.as_deref());
+    let seats = seats(&context, &args.subject, Wake::Existing).await?;
+    let done = work(seats, Asked::Back, async |subject, _, landing| {
+        back(subject, args.to.as_ref(), earnest, &context, landing).await
     })
     .await;
-    Ok(rows::answer(rows, Outcome::ReturnedAsAsked))
+    Ok(rows::answer(done, Outcome::ReturnedAsAsked))
 }

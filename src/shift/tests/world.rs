@@ -273,6 +273,10 @@ impl Clock for World {
 
 #[async_trait]
 impl Functions for World {
+    fn url(&self, _at: &AliasRef) -> Option<String> {
+        None
+    }
+
     async fn alias(&self, _at: &AliasRef) -> Result<Option<Alias>> {
         self.fuse.point().await;
         self.looks.fetch_add(1, Ordering::SeqCst);
@@ -410,7 +414,8 @@ impl World {
         order: Order,
         by: &str,
     ) -> std::result::Result<Taken, crate::shift::NotTaken> {
-        take_over(self.clone(), &key(), order, &audit(by), &**self, Arc::new(Silent)).await
+        take_over(self.clone(), &key(), &self.entries().await, order, &audit(by), &**self, Arc::new(Silent))
+            .await
     }
 
     async fn deploy(
@@ -503,7 +508,8 @@ impl World {
             audit: audit("ann"),
             from: self.routing(),
             image: None,
-            to: None,
+            steps: Vec::new(),
+            plan: None,
             config: None,
             undoes: None,
             tool: "0.1.0".to_owned(),

@@ -18,18 +18,21 @@ impl Functions for Local {
             Reached::Found(view) => view,
             Reached::Absent | Reached::NeverStarted => return Ok(None),
         };
-        let host = self.identity()?.map(|identity| identity.functions());
         Ok(Some(Function {
             version: view.version,
             digest: view.digest,
             config: view.settings.config(),
             state: view.state,
-            url: host.zip(view.path).map(|(host, path)| format!("http://{host}{path}")),
         }))
     }
 
     async fn release(&self, release: &Release) -> Result<Published> {
         self.make_version(release).await
+    }
+
+    fn url(&self, at: &AliasRef) -> Option<String> {
+        let identity = self.identity().ok()??;
+        Some(format!("http://{}/{}/{}", identity.functions(), at.function, at.alias))
     }
 
     async fn alias(&self, at: &AliasRef) -> Result<Option<Alias>> {
