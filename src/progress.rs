@@ -16,13 +16,16 @@ pub trait Observer: Send + Sync {
 pub struct UnitName {
     /// The function.
     pub function: String,
-    /// The target.
+    /// The target; empty where something is pushed without one.
     pub target: String,
 }
 
 impl std::fmt::Display for UnitName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}@{}", self.function, self.target)
+        match self.target.as_str() {
+            "" => f.write_str(&self.function),
+            target => write!(f, "{}@{target}", self.function),
+        }
     }
 }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use longshore_contract::{AliasName, AliasRef, Calls, Provider, Registration, Settings, Started};
+use longshore_contract::{
+    AliasName, AliasRef, Calls, Error, ErrorKind, Provider, Registration, Settings, Started,
+};
 
 use crate::ledger::Ledger;
 use crate::manifest::Unit;
@@ -95,7 +97,11 @@ impl<'a> Clouds<'a> {
         ledger: &Arc<dyn Ledger>,
     ) -> Seat {
         let name = UnitName { function: at.function.to_string(), target: settings.target.clone() };
-        let connected = connect(registration, settings, self.wake, self.observer, &name).await;
+        let mut connected = connect(registration, settings, self.wake, self.observer, &name).await;
+        if matches!(&connected, Ok(Connected { cloud: Cloud::NotMade, .. })) && self.wake != Wake::Never {
+            let why = "no cloud was ever started there";
+            connected = Err(Error::new(ErrorKind::NotFound, "connect to", &settings.target, why));
+        }
         let who = Who { name, provider: registration.name.to_owned(), at };
         Seat { subject: subject(connected, &who, ledger), who, unit: None }
     }

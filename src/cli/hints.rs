@@ -91,6 +91,10 @@ pub(crate) fn of_because(because: &Because) -> String {
 /// What to do about a cloud's no.
 fn of_cloud(error: &Error) -> Option<String> {
     let text = match error.kind {
+        ErrorKind::NotFound => "`longshore status` shows what is there; `longshore deploy` makes it",
+        ErrorKind::Failed => {
+            "`longshore local logs NAME` shows what a local function wrote; nothing was moved"
+        }
         ErrorKind::Unauthenticated => "check the credentials that this target uses",
         ErrorKind::Denied => "ask for the permission, or use other credentials",
         ErrorKind::Conflict => {

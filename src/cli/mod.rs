@@ -111,7 +111,24 @@ fn finish(command: &'static str, answer: Answer, began: Instant, args: &OutputAr
         }
         Answer::Printed => return ExitCode::SUCCESS,
     };
+    let body = match body {
+        Body::Empty => empty(command),
+        body => body,
+    };
     written(output::tell(&Report { command, outcome, elapsed: began.elapsed(), errors, body }, args), outcome)
+}
+
+/// What a verb's document has where the verb did not come to make any of it: a program finds its lists there all the same.
+fn empty(command: &str) -> Body {
+    match command {
+        "deploy" | "rollback" | "resume" | "promote" | "abort" | "plan" | "status" => {
+            Body::Functions { run: None, functions: Vec::new() }
+        }
+        "push" => Body::Images { images: Vec::new() },
+        "history" => Body::History { runs: Vec::new() },
+        "check" => Body::Findings { checks: Vec::new() },
+        _ => Body::Empty,
+    }
 }
 
 /// The exit code of `outcome`, unless its result could not be written: then nobody knows it.

@@ -94,6 +94,7 @@ pub(super) fn image(landed: Landed) -> ImageFacts {
 pub(super) fn open(run: &RunSummary) -> OpenRun {
     OpenRun {
         run: run.run.to_string(),
+        outcome: run.state.word(),
         by: Some(run.by.clone()),
         host: run.host.clone(),
         started: Some(run.started.to_string()),

@@ -6,10 +6,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use longshore_contract::{AliasRef, Place};
+use rustix::fs::OFlags;
 
 use super::entry::MOST_BYTES;
 use super::path::{decode, encode};
@@ -38,6 +40,11 @@ impl DirectoryLedger {
 impl Ledger for DirectoryLedger {
     async fn append(&self, key: &LedgerKey, entry: &Entry) -> Result<(), LedgerError> {
         let (folder, entry) = (self.folder(key), entry.clone());
+        if entry.to_bytes().len() > MOST_BYTES {
+            let at = key.to_string();
+            let cause = io::Error::other(format!("an entry has at most {MOST_BYTES} bytes"));
+            return Err(LedgerError::Unwritable { at, cause });
+        }
         blocking(move || folder.append(&entry)).await
     }
 
@@ -220,7 +227,9 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 }
 
 fn read_entry(path: &Path, seq: u64) -> Result<Option<Entry>, LedgerError> {
-    let file = match File::open(path) {
+    // A pipe in the place of an entry would be waited for; opened so, it is not, and reads as torn.
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = match File::options().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unreadable(path)(error)),

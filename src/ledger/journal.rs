@@ -35,7 +35,11 @@ pub struct Journal {
 
 /// Somebody else has decided what happens next to the alias.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{} took over at {at} ({event}, entry {seq}, run {run})", .who.as_deref().unwrap_or("another process"))]
+#[error(
+    "{} took over at {} ({event}, entry {seq}, run {run})",
+    .who.as_deref().unwrap_or("another process"),
+    .at.strftime("%FT%TZ")
+)]
 pub struct TakenOver {
     /// The run that took the number; the same run, where another process drives it now.
     pub run: RunId,

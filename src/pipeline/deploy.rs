@@ -103,6 +103,11 @@ pub async fn deploy(
     stages::run(subject, Some(wish), context, &mut journal, stage, landing).await
 }
 
+/// Refuses an alias on which a run is open by its ledger; no cloud is asked.
+pub async fn refuse_open(subject: &Subject) -> Result<(), Failure> {
+    none_open(subject, &History::of(&subject.entries().await?), None)
+}
+
 /// Reads the image and picks the one for the function's platform.
 pub(super) async fn open_image(
     subject: &Subject,
@@ -138,15 +143,18 @@ type Found = (Option<Function>, Option<longshore_contract::Alias>, Vec<crate::le
 pub(super) async fn look(subject: &Subject, landing: &mut Landing) -> Result<Found, Failure> {
     let functions = subject.provider.functions();
     let qualifier = Qualifier::Alias(subject.at.alias.clone());
-    let (function, live, entries) = tokio::try_join!(
-        async { Ok::<_, Failure>(functions.describe(&subject.at.function, &qualifier).await?) },
-        async { Ok(functions.alias(&subject.at).await?) },
-        subject.entries(),
-    )?;
+    let (function, live, entries) = tokio::join!(
+        functions.describe(&subject.at.function, &qualifier),
+        functions.alias(&subject.at),
+        subject.entries()
+    );
+    // What is live is told even where the ledger cannot be read.
+    let live = live?;
     if let Some(alias) = &live {
         landing.from = Some(alias.routing.stable().clone());
         landing.routing = Some(alias.routing.clone());
     }
+    let (function, entries) = (function?, entries?);
     Ok((function, live, entries))
 }
 

@@ -43,7 +43,7 @@ pub enum Failure {
     #[error("the ledger tells of a run that cannot have happened: {0}")]
     Replay(#[from] Illegal),
     /// A run is open on this alias.
-    #[error("run {} is open on {alias}, begun by {} at {}", .run.run, .run.by, .run.started)]
+    #[error("run {} is open on {alias}, begun by {} at {}", .run.run, .run.by, .run.started.strftime("%FT%TZ"))]
     OpenRun {
         /// The alias.
         alias: String,

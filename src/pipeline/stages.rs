@@ -63,6 +63,11 @@ pub(super) async fn move_traffic(
     landing.notes.extend(rollout.plan().remarks.iter().map(ToString::to_string));
     let driven = drive(context.around(subject), journal, rollout).await?;
     landing.routing = driven.routing;
+    if let Ending::Returned { .. } = driven.ending {
+        // It went the other way: what it brought is gone again, and what was live before is what is live.
+        std::mem::swap(&mut landing.from, &mut landing.to);
+        landing.image = None;
+    }
     Ok(Arrival::Ended(driven.ending))
 }
 

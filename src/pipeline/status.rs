@@ -21,8 +21,10 @@ pub async fn status(subject: &Subject, landing: &mut Landing) -> Result<Status, 
     if let Some(alias) = live {
         landing.to = Some(alias.routing.canary().unwrap_or(alias.routing.stable()).clone());
     }
-    landing.image = function.and_then(|function| function.digest).map(Landed::known);
     let open = history.open().cloned();
+    // A split alias has two digests; what is being tried is the one worth telling.
+    let tried = open.as_ref().and_then(|open| open.digest.clone());
+    landing.image = function.and_then(|function| function.digest).or(tried).map(Landed::known);
     landing.run = open.as_ref().map(|open| open.run);
     landing.from = match &open {
         Some(open) => open.from.clone(),

@@ -50,7 +50,9 @@ pub fn result(report: &Report, style: Style) -> String {
         Body::Images { images } => images.iter().map(|row| push(row, style)).collect(),
         Body::History { runs } => history(runs),
         Body::Invocation(facts) => invocation(facts),
+        Body::Embedded(_) if report.command == "local down" => "the local cloud is down\n".to_owned(),
         Body::Embedded(facts) => embedded(facts),
+        Body::Log { lines } => lines.iter().map(|line| format!("{line}\n")).collect(),
         Body::Findings { checks } => checks.iter().map(|row| check(row, style)).collect(),
         Body::Written { file } => format!("wrote {file}\n"),
     }
@@ -67,14 +69,18 @@ fn outcome(outcome: Outcome, style: Style) -> String {
 
 fn function(row: &FunctionRow, style: Style) -> String {
     let mut out = format!("{}@{} {}", row.function, row.target, outcome(row.outcome, style));
+    let planned = row.outcome == Outcome::Planned;
     let versions = match (&row.from, &row.to) {
         (Some(from), Some(to)) if from != to => format!("  version {from} -> {to}"),
         (None, Some(to)) | (Some(_), Some(to)) => format!("  version {to}"),
+        (Some(from), None) if planned => format!("  version {from} -> a new one"),
+        (None, None) if planned => "  a first version".to_owned(),
         (Some(from), None) => format!("  version {from} is live"),
         (None, None) => String::new(),
     };
     out.push_str(&versions);
-    if let Some(image) = &row.image {
+    // The digest is the new version's: beside one that is merely live it would mislead.
+    if let Some(image) = row.image.as_ref().filter(|_| planned || row.to.is_some()) {
         let _ = write!(out, "  {}", short_digest(&image.digest));
     }
     out.push('\n');
@@ -112,6 +118,9 @@ fn push(row: &PushRow, style: Style) -> String {
             blobs.present,
             bytes(row.bytes_sent)
         );
+        if let Some(replaced) = &row.replaced {
+            let _ = write!(out, "\n  the tag named {} before", short_digest(replaced));
+        }
         for change in &image.changed {
             let _ = write!(out, "\n  image: {} ({})", change.what, change.why);
         }
@@ -135,7 +144,7 @@ fn status(rows: &[FunctionRow]) -> String {
             row.image.as_ref().map_or_else(String::new, |image| short_digest(&image.digest)),
             row.open.as_ref().map_or_else(String::new, |open| {
                 let by = open.by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
-                format!("{} open{by}", open.run)
+                format!("{} {}{by}", open.run, open.outcome)
             }),
         ]);
     }

@@ -69,6 +69,11 @@ pub enum Body {
         /// A row per function and target.
         checks: Vec<rows::CheckRow>,
     },
+    /// A log.
+    Log {
+        /// Its lines, the oldest first; none where they were told as they came.
+        lines: Vec<String>,
+    },
     /// A file that was written.
     Written {
         /// Its path.

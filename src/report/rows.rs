@@ -133,6 +133,8 @@ pub struct FindingCounts {
 pub struct OpenRun {
     /// The run.
     pub run: String,
+    /// Where it stands: `open` or `held`.
+    pub outcome: &'static str,
     /// Who began it, where the ledger tells.
     pub by: Option<String>,
     /// On which machine.
@@ -184,6 +186,8 @@ pub struct PushRow {
     pub bytes_sent: u64,
     /// Blobs by what had to be done.
     pub blobs: BlobCounts,
+    /// What the tag named before, where that was another image.
+    pub replaced: Option<String>,
     /// Requests to services.
     pub calls: CallCounts,
     /// What went wrong.

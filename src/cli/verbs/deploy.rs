@@ -13,7 +13,7 @@ use super::super::session::{Mode, PATIENCE, context, ledger_of, read, rows as wo
 use super::super::{Answer, rows};
 use crate::manifest::{self, Unit};
 use crate::pipeline::act::{Act, act};
-use crate::pipeline::deploy::{Needs, Wish, deploy as run};
+use crate::pipeline::deploy::{Needs, Wish, deploy as run, refuse_open};
 use crate::pipeline::resume::resume;
 use crate::pipeline::{Arrival, Context, Failure, Landing, Subject, rehearsal};
 use crate::progress::Event;
@@ -79,12 +79,14 @@ async fn go(
     let mut clouds = Clouds::new(wake, &*context.observer);
     let mut seats = Vec::new();
     for unit in deployment.units {
-        let built = match build {
-            Build::Run => builds.run(&unit, &directory, &context).await,
-            Build::Skip => Ok(()),
-        };
         let mut seat = clouds.seat(unit, None, &ledger).await;
-        seat.subject = seat.subject.and_then(|subject| built.map(|()| subject));
+        if before == Before::Refuse {
+            seat.subject = free(seat.subject).await;
+        }
+        if let (Build::Run, Ok(_), Some(unit)) = (build, &seat.subject, &seat.unit) {
+            let built = builds.run(unit, &directory, &context).await;
+            seat.subject = seat.subject.and_then(|subject| built.map(|()| subject));
+        }
         if mode == Mode::Rehearsal {
             seat.subject = seat.subject.map(|subject| rehearsal::subject(&subject));
         }
@@ -100,6 +102,13 @@ async fn go(
         Ok(if mode == Mode::Rehearsal { rehearsal::planned(arrival) } else { arrival })
     });
     Ok(rows::answer(done.await, Outcome::Unchanged))
+}
+
+/// Refuses an alias on which a run is open: a build would be in vain.
+async fn free(subject: Result<Subject, Failure>) -> Result<Subject, Failure> {
+    let subject = subject?;
+    refuse_open(&subject).await?;
+    Ok(subject)
 }
 
 /// Deals with a run that is open, as was asked, and deploys.

@@ -45,6 +45,9 @@ fn payload(args: &InvokeArgs) -> Result<Payload, Answer> {
             return Err(invalid(format!("--path {path:?} must begin with /")));
         }
         let method = args.method.clone().unwrap_or_else(|| "GET".to_owned());
+        if http::Method::from_bytes(method.as_bytes()).is_err() {
+            return Err(invalid(format!("--method {method:?} is no HTTP method")));
+        }
         return Ok(Payload::Http {
             method,
             path: path.clone(),
@@ -80,7 +83,7 @@ fn told(what: &str, answer: Invocation) -> Answer {
         log: answer.log,
     };
     let failed = match &answer.function_error {
-        Some(error) => Some(format!("{what} failed: {error}")),
+        Some(error) => Some(format!("{what} failed: {error}: {}", first_line(&facts.payload))),
         None if answer.status >= 400 => Some(format!("{what} answered {}", answer.status)),
         None => None,
     };
@@ -89,4 +92,10 @@ fn told(what: &str, answer: Invocation) -> Answer {
         None => (Outcome::Done, Vec::new()),
     };
     Answer::told(outcome, errors, Body::Invocation(facts))
+}
+
+/// The beginning of an answer, on one line.
+fn first_line(payload: &Value) -> String {
+    let text = payload["message"].as_str().map_or_else(|| payload.to_string(), str::to_owned);
+    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect()
 }

@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
-use longshore_contract::{Embedded, EmbeddedStatus, Follow, LogsOf, Registration, RunId, Settings};
+use longshore_contract::{
+    Embedded, EmbeddedStatus, Follow, InvalidName, LogsOf, Registration, RunId, Settings,
+};
 
-use super::super::args::{LocalArgs, LocalLogsArgs, LocalStateArgs, LocalVerb, ManifestArgs};
+use super::super::args::{
+    LocalArgs, LocalLogsArgs, LocalStateArgs, LocalVerb, ManifestArgs, Output, OutputArgs,
+};
 use super::super::session::{self, invalid};
 use super::super::{Answer, output};
 use crate::providers;
@@ -20,71 +24,109 @@ pub(super) fn serve(state: &Path) -> Result<Answer, Answer> {
 }
 
 /// Starts, ends and shows the daemon.
-pub(super) async fn local(args: &LocalArgs) -> Result<Answer, Answer> {
+pub(super) async fn local(args: &LocalArgs, output: &OutputArgs) -> Result<Answer, Answer> {
     let (registration, embedded) = embedded()?;
-    let failed = |error| Answer::of_cloud(error);
     let facts = match &args.verb {
         LocalVerb::Up(state) => {
-            let settings = settings(registration, state)?;
-            Some(embedded.up(&settings).await.map_err(failed)?)
+            let mut facts = EmbeddedFacts::down();
+            for settings in settings(registration, state)? {
+                facts = facts_of(embedded.up(&settings).await.map_err(Answer::of_cloud)?);
+            }
+            facts
         }
         LocalVerb::Down(state) => {
-            let settings = settings(registration, state)?;
-            embedded.down(&settings).await.map_err(failed)?;
-            None
+            for settings in settings(registration, state)? {
+                embedded.down(&settings).await.map_err(Answer::of_cloud)?;
+            }
+            EmbeddedFacts::down()
         }
         LocalVerb::Status(state) => {
-            let settings = settings(registration, state)?;
-            embedded.status(&settings).await.map_err(failed)?
+            let settings = one(settings(registration, state)?)?;
+            let status = embedded.status(&settings).await.map_err(Answer::of_cloud)?;
+            status.map_or_else(EmbeddedFacts::down, facts_of)
         }
-        LocalVerb::Logs(args) => return logs(registration, embedded, args).await,
+        LocalVerb::Logs(args) => return logs(registration, embedded, args, output).await,
         LocalVerb::Serve { .. } => return Err(invalid("serve runs alone")),
     };
-    Ok(Answer::done(Body::Embedded(facts.map_or_else(EmbeddedFacts::down, facts_of))))
+    Ok(Answer::done(Body::Embedded(facts)))
 }
 
 async fn logs(
     registration: &Registration,
     embedded: &dyn Embedded,
     args: &LocalLogsArgs,
+    output: &OutputArgs,
 ) -> Result<Answer, Answer> {
-    let settings = settings(registration, &args.state)?;
-    let of = match args
-        .of
-        .as_deref()
-        .map(|of| of.rsplit_once(':').map_or((of, None), |(name, version)| (name, Some(version))))
-    {
-        None => LogsOf::Daemon,
-        Some((name, version)) => {
-            let name =
-                name.parse().map_err(|error: longshore_contract::InvalidName| invalid(error.to_string()))?;
-            match version {
-                None => LogsOf::Function(name),
-                Some(version) => LogsOf::Version(
-                    name,
-                    version
-                        .parse()
-                        .map_err(|error: longshore_contract::InvalidName| invalid(error.to_string()))?,
-                ),
-            }
+    let follow = match (args.follow, output.output) {
+        (true, Output::Json) => {
+            return Err(invalid("--follow has no end, so it has no document: take --output jsonl"));
         }
+        (true, _) => Follow::Forever,
+        (false, _) => Follow::ToEnd,
     };
-    let follow = if args.follow { Follow::Forever } else { Follow::ToEnd };
-    let mut out = Stdout;
+    let settings = one(settings(registration, &args.state)?)?;
+    let of =
+        args.of.as_deref().map_or(Ok(LogsOf::Daemon), whose).map_err(|error| invalid(error.to_string()))?;
+    let mut out = Lines { output: output.output, unfinished: Vec::new(), lines: Vec::new() };
     let copying = embedded.logs(&settings, &of, follow, &mut out);
     tokio::select! {
-        result = copying => result.map_err(|error| Answer::of_cloud(error))?,
+        result = copying => result.map_err(Answer::of_cloud)?,
         _ = tokio::signal::ctrl_c() => {}
     }
-    Ok(Answer::Printed)
+    match output.output {
+        Output::Human => Ok(Answer::Printed),
+        Output::Json | Output::Jsonl => Ok(Answer::done(Body::Log { lines: out.finish() })),
+    }
 }
 
-/// Writes through the one place that writes to stdout.
-struct Stdout;
+fn whose(of: &str) -> Result<LogsOf, InvalidName> {
+    Ok(match of.rsplit_once(':') {
+        None => LogsOf::Function(of.parse()?),
+        Some((name, version)) => LogsOf::Version(name.parse()?, version.parse()?),
+    })
+}
 
-impl Write for Stdout {
+/// Takes a log as it comes: people see it at once, programs get an event per line, or all lines in the document.
+struct Lines {
+    output: Output,
+    unfinished: Vec<u8>,
+    lines: Vec<String>,
+}
+
+impl Lines {
+    fn take(&mut self, line: &[u8]) -> io::Result<()> {
+        let line = String::from_utf8_lossy(line).into_owned();
+        match self.output {
+            Output::Jsonl => {
+                output::copy(format!("{}\n", serde_json::json!({ "event": "log", "line": line })).as_bytes())
+            }
+            Output::Human | Output::Json => {
+                self.lines.push(line);
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(mut self) -> Vec<String> {
+        let last = std::mem::take(&mut self.unfinished);
+        if !last.is_empty() {
+            let _ = self.take(&last);
+        }
+        self.lines
+    }
+}
+
+impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        output::copy(bytes)?;
+        if self.output == Output::Human {
+            output::copy(bytes)?;
+            return Ok(bytes.len());
+        }
+        self.unfinished.extend_from_slice(bytes);
+        while let Some(end) = self.unfinished.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.unfinished.drain(..=end).collect();
+            self.take(&line[..end])?;
+        }
         Ok(bytes.len())
     }
 
@@ -100,28 +142,46 @@ fn embedded() -> Result<(&'static Registration, &'static dyn Embedded), Answer> 
     found.ok_or_else(|| invalid("this longshore was built without an embedded cloud"))
 }
 
-/// The settings of the cloud that is meant: a directory by name, or the manifest's target.
-fn settings(registration: &Registration, args: &LocalStateArgs) -> Result<Settings, Answer> {
+/// The settings of the clouds that are meant: a directory by name, or the manifest's targets, each directory once.
+fn settings(registration: &Registration, args: &LocalStateArgs) -> Result<Vec<Settings>, Answer> {
     let here = std::env::current_dir().unwrap_or_else(|_| ".".into());
     if let Some(state) = &args.state {
         let values = BTreeMap::from([(registration.region_setting.to_owned(), session::shown(state).into())]);
-        return Ok(Settings {
-            target: session::shown(state),
-            values,
-            directory: here,
-            ..Settings::default()
-        });
+        let target = session::shown(state);
+        return Ok(vec![Settings { target, values, directory: here, ..Settings::default() }]);
     }
     let file = args.file.as_deref().unwrap_or(Path::new("deploy.yaml"));
     if args.file.is_none() && !file.exists() {
         // Without a manifest the cloud beside this directory is meant, as it would be beside a manifest here.
-        return Ok(Settings { target: "local".to_owned(), directory: here, ..Settings::default() });
+        return Ok(vec![Settings { target: "local".to_owned(), directory: here, ..Settings::default() }]);
     }
     let manifest = ManifestArgs { file: file.to_owned(), env: None, set: Vec::new(), only: Vec::new() };
     let deployment = session::read(&manifest, RunId::generate())?;
-    let unit = deployment.units.into_iter().find(|unit| unit.provider == registration.name);
-    unit.map(|unit| unit.settings)
-        .ok_or_else(|| invalid(format!("{} has no {} target", file.display(), registration.name)))
+    let mut clouds: Vec<Settings> = Vec::new();
+    for unit in deployment.units.into_iter().filter(|unit| unit.provider == registration.name) {
+        let same = |known: &Settings| {
+            known.values.get(registration.region_setting)
+                == unit.settings.values.get(registration.region_setting)
+        };
+        if !clouds.iter().any(same) {
+            clouds.push(unit.settings);
+        }
+    }
+    if clouds.is_empty() {
+        return Err(invalid(format!("{} has no {} target", file.display(), registration.name)));
+    }
+    Ok(clouds)
+}
+
+fn one(clouds: Vec<Settings>) -> Result<Settings, Answer> {
+    let names: Vec<String> = clouds.iter().map(|settings| settings.target.clone()).collect();
+    match <[Settings; 1]>::try_from(clouds) {
+        Ok([settings]) => Ok(settings),
+        Err(_) => Err(invalid(format!(
+            "the manifest has several local clouds, {}: name one's directory with --state",
+            names.join(", ")
+        ))),
+    }
 }
 
 fn facts_of(status: EmbeddedStatus) -> EmbeddedFacts {

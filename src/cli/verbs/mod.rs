@@ -39,7 +39,7 @@ pub(super) fn run(verb: Verb, output: &OutputArgs) -> Answer {
                 Verb::Abort(args) => acts::act(&args, Act::Abort, output).await,
                 Verb::History(args) => history::history(&args, output).await,
                 Verb::Invoke(args) => invoke::invoke(&args, output).await,
-                Verb::Local(args) => local::local(&args).await,
+                Verb::Local(args) => local::local(&args, output).await,
                 Verb::Init(_) | Verb::Schema | Verb::Completions { .. } => {
                     unreachable!("answered without a runtime")
                 }

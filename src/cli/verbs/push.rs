@@ -19,8 +19,7 @@ pub(super) async fn push(args: &PushArgs, output: &OutputArgs) -> Result<Answer,
     let source: ImageSource = args.source.parse().map_err(|error| invalid(format!("SOURCE: {error}")))?;
     let destinations = destinations(args)?;
     let image = open(source, args).await?;
-    let unit =
-        |reference: &Reference| UnitName { function: reference.to_string(), target: "push".to_owned() };
+    let unit = |reference: &Reference| UnitName { function: reference.to_string(), target: String::new() };
     let verify = if args.verify { Verify::Hash } else { Verify::Size };
     let image = Arc::new(image);
     let images = side_by_side(destinations, async |destination: Destination| {
@@ -104,6 +103,7 @@ fn row(image: &Image, destination: &Destination, result: Result<Pushed, Failure>
             },
             bytes_sent: pushed.bytes_sent,
             blobs: pushed.blobs,
+            replaced: pushed.replaced.map(|digest| digest.to_string()),
             calls: CallCounts::from(calls),
             error: None,
         },
@@ -115,6 +115,7 @@ fn row(image: &Image, destination: &Destination, result: Result<Pushed, Failure>
                 outcome,
                 bytes_sent: 0,
                 blobs: BlobCounts::default(),
+                replaced: None,
                 calls: CallCounts::from(calls),
                 error: Some(faults::fault(kind, failure.to_string(), hints::of_failure(&failure))),
             }
