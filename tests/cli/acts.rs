@@ -112,7 +112,7 @@ fn an_abort_by_the_alias_before_a_deploy_is_a_run_of_its_own() {
     let history = scratch.json(0, &["history"]);
     let runs = history["runs"].as_array().unwrap();
     let column = |key: &str| runs.iter().map(|run| run[key].as_str().unwrap()).collect::<Vec<_>>();
-    assert_eq!((column("verb"), column("outcome")), (vec!["deploy", "abort"], vec!["arrived", "arrived"]));
+    assert_eq!((column("verb"), column("outcome")), (vec!["deploy", "abort"], vec!["arrived", "returned"]));
     assert_ne!(runs[0]["run"], runs[1]["run"]);
 }
 

@@ -59,7 +59,7 @@ fn a_second_daemon_on_one_directory_is_refused() {
     let second = Ran::of(scratch.command(&["local", "serve", "--state"]).arg(&state));
     let said = second.stdout + &second.stderr;
     assert_eq!(second.code, 6, "another daemon is in the way: {said}");
-    assert!(said.contains("already"), "{said}");
+    assert!(said.contains("another daemon runs on this directory"), "{said}");
     assert!(scratch.json(0, &["local", "status"])["running"].as_bool().unwrap(), "the first goes on");
 }
 
