@@ -163,7 +163,7 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
-    /// Runs a command to its end, which must come within two minutes.
+    /// Runs a command to its end.
     pub(crate) fn of(command: &mut Command) -> Self {
         let Output { status, stdout, stderr } = command.output().expect("the binary runs");
         Self {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::InvalidName;
 
-/// One run of the pipeline on one alias: a ULID, so that runs sort by the time they began.
+/// One run of a verb: a ULID, so that runs sort by the time they began. On every alias it works on, its entries carry it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RunId(ulid::Ulid);
