@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use longshore_contract::{Config, Embedded, Payload, Qualifier, Routing, Share, Version};
+use longshore_contract::{AliasRef, Config, Embedded, Payload, Qualifier, Routing, Share, Version};
 
 use support::http::{Connection, call, get};
 use support::{Cloud, Function, image};

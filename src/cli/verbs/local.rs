@@ -20,7 +20,7 @@ use crate::report::rows::{EmbeddedFacts, EndpointFacts, TrafficRow};
 /// Runs the daemon in this process until it is told to end.
 pub(super) fn serve(state: &Path) -> Result<Answer, Answer> {
     let (_, embedded) = embedded()?;
-    embedded.serve(state).map(|()| Answer::Printed).map_err(|error| Answer::of_cloud(error))
+    embedded.serve(state).map(|()| Answer::Printed).map_err(Answer::of_cloud)
 }
 
 /// Starts, ends and shows the daemon.
