@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use longshore_contract::{FunctionName, State};
 use longshore_model::{Content, Outcome, Refusal, Service};
 
-use crate::control::store::{Done, Store, WriteError};
+use crate::control::store::{Done, Store, WriteError, Written};
 use crate::router::instances::Instances;
 
 /// How long a disk that takes no writes is left alone before the end of an update is written again.
@@ -38,7 +38,8 @@ impl Updates {
     }
 
     /// Carries `operation` out as [`Store::write`] does, and begins what the write leaves to be started. Once this was
-    /// polled, both happen or neither does, whether or not anybody waits for the answer.
+    /// polled, both happen or neither does, whether or not anybody waits for the answer, and also where it is
+    /// [`WriteError::Unsure`].
     pub(crate) async fn write<T: Send + 'static>(
         &self,
         operation: impl FnOnce(&mut Service, Timestamp) -> Result<Done<(T, Begin)>, Refusal> + Send + 'static,
@@ -47,9 +48,9 @@ impl Updates {
         // In a task of its own: the request of a client that hangs up is dropped wherever it waits, and a write that
         // nobody begins would stay pending, in the way of every further update.
         let task = tokio::spawn(async move {
-            let (answer, begin) = updates.store.write(operation).await?;
+            let Written { answer: (answer, begin), durable } = updates.store.write(operation).await?;
             updates.begin(begin);
-            Ok(answer)
+            Written { answer, durable }.durably()
         });
         match task.await {
             Ok(result) => result,
@@ -120,9 +121,14 @@ impl Updates {
                 settle(service)?;
                 Ok(Done { answer: (), write: None })
             });
-            match settled.await {
+            match settled.await.and_then(Written::durably) {
                 // Somebody else settled it, or deleted the function meanwhile: there is nothing left to say.
                 Ok(()) | Err(WriteError::Refused(_)) => return,
+                // After a power cut it is pending again, and taken up.
+                Err(error @ WriteError::Unsure(_)) => {
+                    tracing::warn!("{error}");
+                    return;
+                }
                 // Left pending it would be in the way of every further update.
                 Err(error @ WriteError::Unkept(_)) => tracing::error!("{error}; trying again"),
             }
@@ -203,7 +209,7 @@ mod tests {
             service.settle_update(&shop(), revision, &Outcome::Ok)?;
             Ok(Done { answer: (), write: None })
         });
-        made.await.unwrap();
+        made.await.unwrap().durably().unwrap();
         let publish = |service: &mut Service, at| {
             let publish = Publish {
                 function: shop(),
