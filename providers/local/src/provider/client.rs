@@ -11,6 +11,7 @@ use longshore_contract::{Calls, Endpoint, Error, ErrorKind, Result, Service};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::control::refusal::{ErrorBody, kind_of};
 use crate::control::wire::BODY_LIMIT;
@@ -64,6 +65,7 @@ pub(crate) struct Ask<'a> {
     pub(crate) request: Request<Full<Bytes>>,
     /// The most that is taken of the answer's body.
     pub(crate) limit: usize,
+    /// How long all of it may take, from the connection to the answer's last byte.
     pub(crate) patience: Duration,
     pub(crate) operation: &'static str,
     pub(crate) subject: &'a str,
@@ -169,10 +171,14 @@ impl Client {
         };
         let host = header::HeaderValue::from_str(&address).map_err(|error| unreachable(&error))?;
         request.headers_mut().entry(header::HOST).or_insert(host);
-        let stream = TcpStream::connect(&address).await.map_err(|error| unreachable(&error))?;
-        stream.set_nodelay(true).map_err(|error| unreachable(&error))?;
+        let deadline = Instant::now() + patience;
+        let connected = tokio::time::timeout_at(deadline, async {
+            let stream = TcpStream::connect(&address).await.map_err(|error| unreachable(&error))?;
+            stream.set_nodelay(true).map_err(|error| unreachable(&error))?;
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(&error))
+        });
         let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(&error))?;
+            connected.await.map_err(|_| unreachable(&format_args!("nothing for {patience:?}")))??;
         let exchange = async {
             let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
             let (parts, body) = response.into_parts();
@@ -188,7 +194,7 @@ impl Client {
                 _ = &mut connection => exchange.await,
             }
         };
-        let lost = match tokio::time::timeout(patience, driven).await {
+        let lost = match tokio::time::timeout_at(deadline, driven).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(why)) => why,
             Err(_) => format!("nothing for {patience:?}"),
@@ -261,6 +267,66 @@ pub(crate) fn refused(answer: &Answer, operation: &'static str, subject: &str) -
         Err(_) => {
             let message = format!("it answered {}", answer.status);
             Error::new(ErrorKind::Unexpected, operation, subject, message).with_code(answer.status.as_u16())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use rustix::net::{AddressFamily, SocketType};
+
+    use super::*;
+
+    /// A client of a daemon that says that it listens on `functions`.
+    fn client(functions: SocketAddr) -> (tempfile::TempDir, Client) {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = StateDirectory::new(folder.path().to_owned());
+        directory.make().unwrap();
+        let token = longshore_contract::Secret::new("token");
+        directory.announce(&Running { pid: 7, registry: functions, functions, token }).unwrap();
+        (folder, Client::new(directory, None, Calls::default()))
+    }
+
+    fn ask(effect: Effect) -> Ask<'static> {
+        let request = Request::get("/").body(Full::default()).unwrap();
+        let patience = Duration::from_millis(100);
+        Ask { effect, request, limit: 10, patience, operation: "ask", subject: "it" }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_does_not_come_about_ends_in_time_and_has_sent_nothing() {
+        let listener = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&listener, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let address = SocketAddr::try_from(rustix::net::getsockname(&listener).unwrap()).unwrap();
+        // Nobody accepts: once the listener's queue is full, whoever connects hears nothing.
+        let mut waiting = Vec::new();
+        while let Ok(Ok(stream)) =
+            tokio::time::timeout(Duration::from_millis(50), TcpStream::connect(address)).await
+        {
+            waiting.push(stream);
+        }
+        let (_folder, client) = client(address);
+        let exchange = client.exchange(ask(Effect::Write));
+        let answered = tokio::time::timeout(Duration::from_secs(20), exchange).await;
+        let error = answered.expect("it gives up by itself").unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+        assert!(error.message.contains("nothing for 100ms"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_does_not_come_may_have_been_carried_out() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (_folder, client) = client(listener.local_addr().unwrap());
+        for (effect, kind) in
+            [(Effect::Write, ErrorKind::Indeterminate), (Effect::Read, ErrorKind::Unavailable)]
+        {
+            let error = client.exchange(ask(effect)).await.unwrap_err();
+            assert_eq!(error.kind, kind, "{error}");
+            assert_eq!(error.code.as_deref(), Some(NO_ANSWER));
+            assert!(error.message.contains("nothing for 100ms"), "{error}");
         }
     }
 }
