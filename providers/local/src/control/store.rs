@@ -10,6 +10,7 @@ use longshore_model::{Refusal, Service};
 use serde::{Deserialize, Serialize};
 
 use crate::control::journal::{Journal, Line, Write};
+use crate::reactor::off_the_reactor;
 use crate::state::{
     FolderSync, Replaced, StateDirectory, StateError, damaged, io_error, sync_parent, write_whole_with,
 };
@@ -105,10 +106,7 @@ impl Store {
         operation: impl FnOnce(&mut Service, Timestamp) -> Result<Done<T>, Refusal> + Send + 'static,
     ) -> Result<Written<T>, WriteError> {
         let store = Arc::clone(self);
-        match tokio::task::spawn_blocking(move || store.write_now(operation)).await {
-            Ok(result) => result,
-            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-        }
+        off_the_reactor(move || store.write_now(operation)).await
     }
 
     fn write_now<T>(

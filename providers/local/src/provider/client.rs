@@ -15,7 +15,8 @@ use tokio::time::Instant;
 
 use crate::control::refusal::{ErrorBody, kind_of};
 use crate::control::wire::BODY_LIMIT;
-use crate::state::{Running, StateDirectory};
+use crate::reactor::off_the_reactor;
+use crate::state::{Running, StateDirectory, StateError};
 
 /// How long the daemon may take to answer. It answers before it starts anything, so this is for a machine in trouble.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -51,12 +52,32 @@ pub(crate) enum Reached<T> {
     NeverStarted,
 }
 
+/// What a directory says of its daemon.
+enum Daemon {
+    /// It runs, or ran until it was killed.
+    Runs(Running),
+    /// It was ended.
+    Ended,
+    /// There was none ever.
+    NeverStarted,
+}
+
 /// An answer, whatever its status.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+}
+
+/// A request to the control API.
+struct Call<'a> {
+    effect: Effect,
+    method: &'a str,
+    path: &'a str,
+    body: Option<Vec<u8>>,
+    operation: &'static str,
+    subject: &'a str,
 }
 
 /// A request for [`Client::exchange`].
@@ -100,11 +121,16 @@ impl Client {
         operation: &'static str,
         subject: impl ToString,
     ) -> Result<Reached<T>> {
-        if self.was_never_started(operation, &subject)? {
-            return Ok(Reached::NeverStarted);
-        }
-        match self.get(path, operation, subject).await {
-            Ok(found) => Ok(Reached::Found(found)),
+        let subject = subject.to_string();
+        let running = match self.daemon(operation, &subject).await? {
+            Daemon::Runs(running) => running,
+            Daemon::Ended => return Err(self.not_running("does not run", operation, &subject)),
+            Daemon::NeverStarted => return Ok(Reached::NeverStarted),
+        };
+        let (effect, method, body) = (Effect::Read, "GET", None);
+        let call = Call { effect, method, path, body, operation, subject: &subject };
+        match self.send_to(&running, call).await {
+            Ok(body) => understand(&body, operation, subject).map(Reached::Found),
             Err(error) if error.kind == ErrorKind::NotFound => Ok(Reached::Absent),
             Err(error) => Err(error),
         }
@@ -136,7 +162,12 @@ impl Client {
         operation: &'static str,
         subject: &str,
     ) -> Result<Bytes> {
-        let running = self.running(operation, subject)?;
+        let running = self.running(operation, subject).await?;
+        self.send_to(&running, Call { effect, method, path, body, operation, subject }).await
+    }
+
+    async fn send_to(&self, running: &Running, call: Call<'_>) -> Result<Bytes> {
+        let Call { effect, method, path, body, operation, subject } = call;
         let invalid =
             |error: &dyn std::fmt::Display| Error::new(ErrorKind::Invalid, operation, subject, error);
         let method = Method::from_bytes(method.as_bytes()).map_err(|error| invalid(&error))?;
@@ -148,13 +179,13 @@ impl Client {
             .body(Full::from(body.unwrap_or_default()))
             .map_err(|error| invalid(&error))?;
         let ask = Ask { effect, request, limit: BODY_LIMIT, patience: PATIENCE, operation, subject };
-        let answer = self.exchange_with(&running, ask).await?;
+        let answer = self.exchange_with(running, ask).await?;
         if answer.status.is_success() { Ok(answer.body) } else { Err(refused(&answer, operation, subject)) }
     }
 
     /// Sends one request to the functions' endpoint and returns whatever was answered.
     pub(crate) async fn exchange(&self, ask: Ask<'_>) -> Result<Answer> {
-        let running = self.running(ask.operation, ask.subject)?;
+        let running = self.running(ask.operation, ask.subject).await?;
         self.exchange_with(&running, ask).await
     }
 
@@ -221,22 +252,31 @@ impl Client {
             })
     }
 
-    fn was_never_started(&self, operation: &'static str, subject: &impl ToString) -> Result<bool> {
-        let identity = self.directory.identity();
-        Ok(identity.map_err(|error| error.into_error(operation, subject.to_string()))?.is_none())
+    /// Reads what the directory says, anew for each request: the daemon may have been restarted.
+    async fn daemon(&self, operation: &'static str, subject: &str) -> Result<Daemon> {
+        let directory = self.directory.clone();
+        let said = off_the_reactor(move || {
+            if let Some(running) = directory.running()? {
+                return Ok(Daemon::Runs(running));
+            }
+            Ok(if directory.identity()?.is_some() { Daemon::Ended } else { Daemon::NeverStarted })
+        });
+        said.await.map_err(|error: StateError| error.into_error(operation, subject))
     }
 
-    fn running(&self, operation: &'static str, subject: &str) -> Result<Running> {
-        if let Some(running) =
-            self.directory.running().map_err(|error| error.into_error(operation, subject))?
-        {
-            return Ok(running);
-        }
-        let how =
-            if self.was_never_started(operation, &subject)? { "was never started" } else { "does not run" };
+    async fn running(&self, operation: &'static str, subject: &str) -> Result<Running> {
+        let how = match self.daemon(operation, subject).await? {
+            Daemon::Runs(running) => return Ok(running),
+            Daemon::Ended => "does not run",
+            Daemon::NeverStarted => "was never started",
+        };
+        Err(self.not_running(how, operation, subject))
+    }
+
+    fn not_running(&self, how: &str, operation: &'static str, subject: &str) -> Error {
         let path = self.directory.path().display();
         let message = format!("the local cloud in {path} {how}: `longshore local up` starts it");
-        Err(Error::new(ErrorKind::Unavailable, operation, subject, message))
+        Error::new(ErrorKind::Unavailable, operation, subject, message)
     }
 }
 

@@ -9,6 +9,7 @@ use longshore_contract::{
 use crate::control::wire::{FunctionView, PAGE, VersionView, function_path};
 use crate::provider::Local;
 use crate::provider::client::Reached;
+use crate::state::Identity;
 
 #[async_trait]
 impl Functions for Local {
@@ -18,7 +19,7 @@ impl Functions for Local {
             Reached::Found(view) => view,
             Reached::Absent | Reached::NeverStarted => return Ok(None),
         };
-        let host = self.identity()?.map(|identity| identity.functions());
+        let host = self.identity()?.map(Identity::functions);
         Ok(Some(Function {
             version: view.version,
             digest: view.digest,

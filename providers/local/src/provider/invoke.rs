@@ -12,6 +12,7 @@ use longshore_contract::{Error, ErrorKind, FunctionName, Invocation, Payload, Qu
 
 use crate::provider::Local;
 use crate::provider::client::{Ask, Effect, refused};
+use crate::reactor::off_the_reactor;
 use crate::router::headers;
 
 const OPERATION: &str = "invoke";
@@ -52,7 +53,13 @@ impl Local {
             return Err(Error { kind: ErrorKind::NotFound, ..error });
         }
         let version: Option<Version> = text(&headers::VERSION).and_then(|version| version.parse().ok());
-        let log = version.as_ref().and_then(|version| end_of(&self.directory.version_log(name, version)));
+        let log = match &version {
+            Some(version) => {
+                let path = self.directory.version_log(name, version);
+                off_the_reactor(move || end_of(&path)).await
+            }
+            None => None,
+        };
         Ok(Invocation { version, status: answer.status.as_u16(), payload: answer.body, function_error, log })
     }
 }
