@@ -120,7 +120,8 @@ impl Control {
                 let head = &function.head;
                 let digest = Some(head.content.image.digest.clone());
                 let settings = settings(&head.content.configuration)?;
-                FunctionView { version: None, digest, settings, state: head.state.clone(), path: None }
+                let (state, timeouts_ms) = (head.state.clone(), vec![settings.timeout_ms]);
+                FunctionView { version: None, digest, settings, state, path: None, timeouts_ms }
             }
             Qualifier::Version(version) => {
                 version_face(&service, name, number(version.as_str())?, path(version.as_str()))?
@@ -129,8 +130,10 @@ impl Control {
                 let routing = &service.alias(name, &alias)?.routing;
                 let stable = number(routing.stable().as_str())?;
                 let mut view = version_face(&service, name, stable, path(alias.as_str()))?;
-                if let Routing::Split { .. } = routing {
+                if let Routing::Split { canary, .. } = routing {
                     (view.version, view.digest) = (None, None);
+                    let canary = service.version(name, number(canary.as_str())?)?;
+                    view.timeouts_ms.push(settings(&canary.content.configuration)?.timeout_ms);
                 }
                 view
             }
@@ -270,10 +273,12 @@ fn version_face(
     path: Option<String>,
 ) -> Result<FunctionView, ApiError> {
     let version = service.version(name, number)?;
+    let settings = settings(&version.content.configuration)?;
     Ok(FunctionView {
         version: Some(named(number)),
         digest: Some(version.content.image.digest.clone()),
-        settings: settings(&version.content.configuration)?,
+        timeouts_ms: vec![settings.timeout_ms],
+        settings,
         state: version.state.clone(),
         path,
     })

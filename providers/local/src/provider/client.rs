@@ -88,6 +88,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) limit: usize,
     /// How long all of it may take, from the connection to the answer's last byte.
     pub(crate) patience: Duration,
+    /// Where that time comes from, for whom it is over.
+    pub(crate) reason: &'a str,
     pub(crate) operation: &'static str,
     pub(crate) subject: &'a str,
 }
@@ -178,7 +180,8 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::from(body.unwrap_or_default()))
             .map_err(|error| invalid(&error))?;
-        let ask = Ask { effect, request, limit: BODY_LIMIT, patience: PATIENCE, operation, subject };
+        let reason = "it answers before it starts anything";
+        let ask = Ask { effect, request, limit: BODY_LIMIT, patience: PATIENCE, reason, operation, subject };
         let answer = self.exchange_with(running, ask).await?;
         if answer.status.is_success() { Ok(answer.body) } else { Err(refused(&answer, operation, subject)) }
     }
@@ -190,7 +193,7 @@ impl Client {
     }
 
     async fn exchange_with(&self, running: &Running, ask: Ask<'_>) -> Result<Answer> {
-        let Ask { effect, mut request, limit, patience, operation, subject } = ask;
+        let Ask { effect, mut request, limit, patience, reason, operation, subject } = ask;
         let address = self.address(running, operation, subject)?;
         self.calls.count(Service::Functions);
         let unreachable = |error: &dyn std::fmt::Display| {
@@ -228,7 +231,7 @@ impl Client {
         let lost = match tokio::time::timeout_at(deadline, driven).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(why)) => why,
-            Err(_) => format!("nothing for {patience:?}"),
+            Err(_) => format!("nothing for {patience:?}: {reason}"),
         };
         let (kind, message) = match effect {
             Effect::Read => (ErrorKind::Unavailable, format!("the local cloud did not answer: {lost}")),
@@ -332,7 +335,7 @@ mod tests {
     fn ask(effect: Effect) -> Ask<'static> {
         let request = Request::get("/").body(Full::default()).unwrap();
         let patience = Duration::from_millis(100);
-        Ask { effect, request, limit: 10, patience, operation: "ask", subject: "it" }
+        Ask { effect, request, limit: 10, patience, reason: "all it has", operation: "ask", subject: "it" }
     }
 
     #[tokio::test]
@@ -366,7 +369,7 @@ mod tests {
             let error = client.exchange(ask(effect)).await.unwrap_err();
             assert_eq!(error.kind, kind, "{error}");
             assert_eq!(error.code.as_deref(), Some(NO_ANSWER));
-            assert!(error.message.contains("nothing for 100ms"), "{error}");
+            assert!(error.message.contains("nothing for 100ms: all it has"), "{error}");
         }
     }
 }
