@@ -412,6 +412,21 @@ async fn a_function_s_log_is_kept_by_version() {
     assert!(!log.contains("cannot find"), "a failed update left its lines in a version's log: {log}");
 }
 
+#[tokio::test]
+async fn a_failed_start_is_told_without_the_environment_s_values() {
+    let cloud = Cloud::start();
+    let provider = cloud.provider();
+    let name = "shop".parse().expect("a name");
+    let token = longshore_contract::Secret::new("hunter2-hunter2");
+    let config = Config { environment: Some([("TOKEN".to_owned(), token)].into()), ..Config::default() };
+    let broken = order(&name, &image::ending(cloud.registry()), config);
+    let error = provider.functions().release(&broken).await.expect_err("it does not start");
+    assert_eq!(error.kind, ErrorKind::Failed);
+    assert!(error.message.contains("the token is [hidden] | cannot find the configuration"), "{error}");
+    let log = std::fs::read_to_string(cloud.directory.join("logs/shop/1.log")).expect("there is a log");
+    assert!(log.contains("hunter2"), "the function's own log is the function's: {log}");
+}
+
 /// Needs a small file system of its own, which needs a kernel that grants user namespaces.
 #[tokio::test]
 async fn a_full_disk_refuses_a_write_and_leaves_what_was() {
