@@ -11,6 +11,7 @@ use longshore_contract::{Registration, SettingKey, SettingKind};
 mod control;
 mod daemon;
 mod provider;
+mod reactor;
 pub mod registry;
 mod router;
 pub mod runner;

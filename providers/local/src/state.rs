@@ -132,7 +132,7 @@ impl StateDirectory {
     pub(crate) fn keep_format(&self) -> Result<()> {
         match self.check_format()? {
             Some(_) => Ok(()),
-            None => write_whole(&self.format(), format!("{FORMAT}\n").as_bytes(), 0o644),
+            None => write_whole(&self.format(), format!("{FORMAT}\n").as_bytes(), 0o644)?.durably(),
         }
     }
 
@@ -275,22 +275,50 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 
 fn write_json(path: &Path, value: &impl Serialize, mode: u32) -> Result<()> {
     let bytes = serde_json::to_vec(value).map_err(|error| damaged(path, error))?;
-    write_whole(path, &bytes, mode)
+    write_whole(path, &bytes, mode)?.durably()
 }
 
-/// Replaces the file at `path`: after success the new bytes survive a kill and a power cut; after a failure, or a kill
-/// at any moment, the file is what it was. One writer at a time, which the daemon's lock sees to.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+/// A file that has new bytes, and whether they are there to stay.
+#[derive(Debug)]
+#[must_use]
+pub(crate) enum Replaced {
+    /// They survive a kill and a power cut.
+    Durably,
+    /// They survive a kill. After a power cut the file may be what it was.
+    Unsurely(StateError),
+}
+
+impl Replaced {
+    /// The same for whom nothing but the first will do.
+    pub(crate) fn durably(self) -> Result<()> {
+        match self {
+            Self::Durably => Ok(()),
+            Self::Unsurely(why) => Err(why),
+        }
+    }
+}
+
+/// Replaces the file at `path`. After a failure, or a kill at any moment, the file is what it was. One writer at a time,
+/// which the daemon's lock sees to.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> Result<Replaced> {
+    write_whole_with(path, bytes, mode, sync_parent)
+}
+
+/// [`write_whole`] with `sync` for the step that makes a rename durable.
+pub(crate) fn write_whole_with(path: &Path, bytes: &[u8], mode: u32, sync: FolderSync) -> Result<Replaced> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let temporary = path.with_file_name(name);
-    let written = write_temporary(&temporary, bytes, mode)
-        .and_then(|()| fs::rename(&temporary, path))
-        .and_then(|()| sync_parent(path));
-    if written.is_err() {
+    let replaced = write_temporary(&temporary, bytes, mode).and_then(|()| fs::rename(&temporary, path));
+    if let Err(error) = replaced {
         let _ = fs::remove_file(&temporary);
+        return Err(io_error("write", path)(error));
     }
-    written.map_err(io_error("write", path))
+    // From here on the new bytes are what anybody reads: this cannot be a write that was refused any more.
+    Ok(match sync(path) {
+        Ok(()) => Replaced::Durably,
+        Err(error) => Replaced::Unsurely(io_error("sync the folder of", path)(error)),
+    })
 }
 
 fn write_temporary(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
@@ -299,7 +327,11 @@ fn write_temporary(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     file.sync_all()
 }
 
-fn sync_parent(path: &Path) -> io::Result<()> {
+/// Makes the newest rename to a path durable.
+pub(crate) type FolderSync = fn(&Path) -> io::Result<()>;
+
+/// Makes a rename to `path` survive a power cut.
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
 }
 
@@ -375,9 +407,20 @@ mod tests {
     fn a_write_that_fails_leaves_the_old_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
-        write_whole(&path, b"old", 0o600).unwrap();
+        write_whole(&path, b"old", 0o600).unwrap().durably().unwrap();
         fs::create_dir(folder.path().join("state.json.new")).unwrap();
         assert!(write_whole(&path, b"new", 0o600).is_err());
         assert_eq!(fs::read(&path).unwrap(), b"old");
+    }
+
+    #[test]
+    fn a_write_whose_rename_may_not_last_is_no_failure() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        let fails: FolderSync = |_| Err(io::Error::other("the disk is loose"));
+        let replaced = write_whole_with(&path, b"new", 0o600, fails).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        let error = replaced.durably().unwrap_err().to_string();
+        assert!(error.contains("sync the folder of") && error.contains("the disk is loose"), "{error}");
     }
 }

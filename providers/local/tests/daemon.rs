@@ -228,6 +228,100 @@ async fn an_update_that_a_kill_interrupted_is_taken_up() {
     assert_eq!(actions, ["create_function", "publish"], "the repeated intent is no second write");
 }
 
+/// The control API as a client meets it that keeps no manners.
+struct Control {
+    address: std::net::SocketAddr,
+    bearer: String,
+}
+
+impl Control {
+    fn of(cloud: &Cloud) -> Self {
+        let text = std::fs::read(cloud.directory.join("daemon.json")).expect("it runs");
+        let daemon: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+        let bearer = format!("Bearer {}", daemon["token"].as_str().expect("a token"));
+        Self { address: cloud.functions(), bearer }
+    }
+
+    fn call(&self, method: &str, path: &str, body: &[u8]) -> support::http::Answer {
+        let path = format!("/_longshore/1/functions/{path}");
+        call(self.address, method, &path, &[("authorization", &self.bearer)], body)
+    }
+
+    fn json(&self, method: &str, path: &str, body: &[u8]) -> serde_json::Value {
+        let answer = self.call(method, path, body);
+        assert_eq!(answer.status, 200, "{method} {path}: {}", answer.text());
+        serde_json::from_slice(&answer.body).expect("JSON")
+    }
+
+    /// Sends a whole request and hangs up without waiting for its answer.
+    fn send_and_hang_up(&self, method: &str, path: &str, body: &[u8]) {
+        let head = format!(
+            "{method} /_longshore/1/functions/{path} HTTP/1.1\r\nhost: test\r\nauthorization: {}\r\n\
+             content-length: {}\r\n\r\n",
+            self.bearer,
+            body.len()
+        );
+        let mut stream = std::net::TcpStream::connect(self.address).expect("it listens");
+        stream.write_all(&[head.as_bytes(), body].concat()).expect("it can be sent");
+    }
+
+    fn state(&self, path: &str) -> String {
+        self.json("GET", path, b"")["state"].as_str().unwrap_or("failed").to_owned()
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_that_hung_up_has_asked_for_comes_to_its_end() {
+    const MANY: usize = 12;
+    let mut cloud = Cloud::start();
+    let image = image::answering(cloud.registry(), "one");
+    let names: Vec<String> = (0..MANY).map(|number| format!("shop-{number}")).collect();
+    let run = longshore_contract::RunId::generate();
+    let intent = |step: usize| longshore_contract::Intent { run, step: step.try_into().expect("few") };
+    let update = |step: usize| {
+        let body = json!({
+            "repository": "sample", "digest": image.digest, "platform": longshore_contract::Platform::host(),
+            "settings": {}, "intent": intent(step),
+        });
+        body.to_string().into_bytes()
+    };
+    let control = Control::of(&cloud);
+    for (step, name) in names.iter().enumerate() {
+        control.send_and_hang_up("PUT", name, &update(step));
+    }
+    for (step, name) in names.iter().enumerate() {
+        // As a client does that did not hear what came of it.
+        control.json("PUT", name, &update(step));
+        until("the end of the update", || control.state(&format!("{name}/head")) == "active");
+    }
+    let created = names.iter().map(|name| ("create_function".to_owned(), name.clone()));
+    let (mut found, mut expected) = (cloud.journal(), created.collect::<Vec<_>>());
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected, "one write for each");
+
+    // No process runs after this, so that a version has to be started before it serves.
+    cloud.kill_and_start_again();
+    let control = Control::of(&cloud);
+    for (step, name) in names.iter().enumerate() {
+        let revision = control.json("GET", &format!("{name}/head"), b"")["revision"].clone();
+        let body = json!({ "intent": intent(step), "revision": revision }).to_string().into_bytes();
+        control.send_and_hang_up("POST", &format!("{name}/versions"), &body);
+        let version = control.json("POST", &format!("{name}/versions"), &body);
+        assert_eq!(version["version"], "1", "the repeated intent made no second version");
+        until("the end of the publish", || control.state(&format!("{name}/versions/1")) == "active");
+    }
+    for name in &names {
+        let path = format!("{name}/aliases/live");
+        let body = json!({ "routing": { "all": "1" }, "description": "", "guard": "absent" });
+        control.send_and_hang_up("PUT", &path, body.to_string().as_bytes());
+        let again = control.call("PUT", &path, body.to_string().as_bytes());
+        assert!(matches!(again.status, 200 | 409), "{}", again.text());
+        assert_eq!(control.json("GET", &path, b"")["routing"], json!({ "all": "1" }));
+        assert_eq!(get(control.address, &format!("/{name}/live")).text(), "one");
+    }
+}
+
 #[tokio::test]
 async fn moving_back_is_two_calls_and_a_release_few() {
     let cloud = Cloud::start();
@@ -316,6 +410,21 @@ async fn a_function_s_log_is_kept_by_version() {
     let log = text(&out);
     assert!(log.contains("listening on"), "{log}");
     assert!(!log.contains("cannot find"), "a failed update left its lines in a version's log: {log}");
+}
+
+#[tokio::test]
+async fn a_failed_start_is_told_without_the_environment_s_values() {
+    let cloud = Cloud::start();
+    let provider = cloud.provider();
+    let name = "shop".parse().expect("a name");
+    let token = longshore_contract::Secret::new("hunter2-hunter2");
+    let config = Config { environment: Some([("TOKEN".to_owned(), token)].into()), ..Config::default() };
+    let broken = order(&name, &image::ending(cloud.registry()), config);
+    let error = provider.functions().release(&broken).await.expect_err("it does not start");
+    assert_eq!(error.kind, ErrorKind::Failed);
+    assert!(error.message.contains("the token is [hidden] | cannot find the configuration"), "{error}");
+    let log = std::fs::read_to_string(cloud.directory.join("logs/shop/1.log")).expect("there is a log");
+    assert!(log.contains("hunter2"), "the function's own log is the function's: {log}");
 }
 
 /// Needs a small file system of its own, which needs a kernel that grants user namespaces.

@@ -235,6 +235,28 @@ async fn a_request_has_the_time_that_the_function_has() {
 }
 
 #[tokio::test]
+async fn an_invocation_knows_how_long_each_version_may_take() {
+    let cloud = Cloud::start();
+    let one = shop(&cloud, Config { timeout: Some(Duration::from_secs(1)), ..Config::default() }).await;
+    let provider = cloud.provider();
+    let shop = function(&*provider, "shop");
+    let config = Config { timeout: Some(Duration::from_secs(40)), ..Config::default() };
+    let two = shop.version(&image::answering(cloud.registry(), "two"), config).await;
+    shop.route(Routing::split(one, two, quarter())).await;
+    let daemon = std::fs::read(cloud.directory.join("daemon.json")).expect("it runs");
+    let daemon: serde_json::Value = serde_json::from_slice(&daemon).expect("JSON");
+    let bearer = format!("Bearer {}", daemon["token"].as_str().expect("a token"));
+    let timeouts = |at: &str| {
+        let path = format!("/_longshore/1/functions/shop?at={at}");
+        let answer = call(cloud.functions(), "GET", &path, &[("authorization", &bearer)], b"");
+        let view: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+        view["timeouts_ms"].clone()
+    };
+    assert_eq!(timeouts("live"), serde_json::json!([1000, 40_000]));
+    assert_eq!(timeouts("2"), serde_json::json!([40_000]));
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_not_found() {
     let cloud = Cloud::start();
     shop(&cloud, Config::default()).await;

@@ -22,7 +22,7 @@ use crate::control::authorization::authorize;
 use crate::control::journal::{Action, Write};
 use crate::control::refusal::ApiError;
 use crate::control::store::{Done, Store};
-use crate::control::updates::Updates;
+use crate::control::updates::{Begin, Updates};
 use crate::control::wire::{
     AliasBody, AliasView, BODY_LIMIT, FunctionView, GuardBody, HeadView, PAGE, PREFIX, PublishBody, Settings,
     StatusView, UpdateBody, VersionView,
@@ -114,23 +114,23 @@ impl Control {
             Some(text) if text.bytes().all(|b| b.is_ascii_digit()) => Qualifier::Version(parse(text)?),
             Some(text) => Qualifier::Alias(parse(text)?),
         };
-        let path = |qualifier: &str| Some(format!("/{name}/{qualifier}"));
         let view = match face {
             Qualifier::Latest => {
                 let head = &function.head;
                 let digest = Some(head.content.image.digest.clone());
                 let settings = settings(&head.content.configuration)?;
-                FunctionView { version: None, digest, settings, state: head.state.clone(), path: None }
+                let (state, timeouts_ms) = (head.state.clone(), vec![settings.timeout_ms]);
+                FunctionView { version: None, digest, settings, state, timeouts_ms }
             }
-            Qualifier::Version(version) => {
-                version_face(&service, name, number(version.as_str())?, path(version.as_str()))?
-            }
+            Qualifier::Version(version) => version_face(&service, name, number(version.as_str())?)?,
             Qualifier::Alias(alias) => {
                 let routing = &service.alias(name, &alias)?.routing;
                 let stable = number(routing.stable().as_str())?;
-                let mut view = version_face(&service, name, stable, path(alias.as_str()))?;
-                if let Routing::Split { .. } = routing {
+                let mut view = version_face(&service, name, stable)?;
+                if let Routing::Split { canary, .. } = routing {
                     (view.version, view.digest) = (None, None);
+                    let canary = service.version(name, number(canary.as_str())?)?;
+                    view.timeouts_ms.push(settings(&canary.content.configuration)?.timeout_ms);
                 }
                 view
             }
@@ -153,7 +153,7 @@ impl Control {
         }
         let changes = body.settings.configuration().map_err(ApiError::invalid)?;
         let image = Image { location: body.repository, digest: body.digest };
-        let (intent, function) = (body.intent, name.clone());
+        let (intent, function) = (body.intent, name);
         let operation = move |service: &mut Service, at: Timestamp| {
             let intent = Some(intent);
             let subject = function.to_string();
@@ -175,14 +175,11 @@ impl Control {
                 service.create(create, at)?;
                 Some(write(Action::CreateFunction))
             };
-            let changed = if done.is_some() { Changed::Yes } else { Changed::No };
-            Ok(Done { answer: (changed, head_view(service.function(&function)?, intent)), write: done })
+            let begin = if done.is_some() { Begin::Update(function.clone()) } else { Begin::Nothing };
+            let view = head_view(service.function(&function)?, intent);
+            Ok(Done { answer: (view, begin), write: done })
         };
-        let (changed, view) = self.store.write(operation).await?;
-        if changed == Changed::Yes {
-            self.updates.begin_update(name);
-        }
-        answer(&view)
+        answer(&self.updates.write(operation).await?)
     }
 
     async fn publish(&self, name: FunctionName, body: PublishBody) -> Answer {
@@ -190,15 +187,9 @@ impl Control {
         let function = service.function(&name)?;
         // The update started the head under the number that the version gets, so that it need not be started again.
         let started = self.instances.runs(&name, function.head_number());
-        let operation = {
-            let name = name.clone();
-            move |service: &mut Service, at: Timestamp| publish(service, at, name, &body, started)
-        };
-        let (published, view) = self.store.write(operation).await?;
-        if let (Published::Made(number), false) = (published, started) {
-            self.updates.begin_version(name, number);
-        }
-        answer(&view)
+        let operation =
+            move |service: &mut Service, at: Timestamp| publish(service, at, name, &body, started);
+        answer(&self.updates.write(operation).await?)
     }
 
     async fn put_alias(&self, name: FunctionName, alias: AliasName, body: AliasBody) -> Answer {
@@ -223,9 +214,9 @@ impl Control {
             let (routing, description) = (body.routing, body.description);
             let put = PutAlias { function: name, alias, routing, description, guard };
             let view = alias_view(service.put_alias(put, at)?);
-            Ok(Done { answer: view, write: Some(write) })
+            Ok(Done { answer: (view, Begin::Nothing), write: Some(write) })
         };
-        answer(&self.store.write(operation).await?)
+        answer(&self.updates.write(operation).await?)
     }
 }
 
@@ -235,7 +226,7 @@ fn publish(
     name: FunctionName,
     body: &PublishBody,
     started: bool,
-) -> Result<Done<(Published, VersionView)>, Refusal> {
+) -> Result<Done<(VersionView, Begin)>, Refusal> {
     let intent = Some(body.intent);
     let publish = Publish {
         function: name.clone(),
@@ -246,18 +237,21 @@ fn publish(
     };
     let published = service.publish(publish, at)?;
     let number = published.number();
-    let write = match published {
-        Published::Existed(_) => None,
+    let (write, begin) = match published {
+        Published::Existed(_) => (None, Begin::Nothing),
         Published::Made(number) => {
-            if started {
+            let begin = if started {
                 service.settle_version(&name, number, &Outcome::Ok)?;
-            }
+                Begin::Nothing
+            } else {
+                Begin::Version(name.clone(), number)
+            };
             let subject = format!("{name}@{number}");
-            Some(Write { action: Action::Publish, subject, intent, run: None, routing: None })
+            (Some(Write { action: Action::Publish, subject, intent, run: None, routing: None }), begin)
         }
     };
     let view = version_view(number, service.version(&name, number)?);
-    Ok(Done { answer: (published, view), write })
+    Ok(Done { answer: (view, begin), write })
 }
 
 fn head_view(function: &Function, intent: Option<Intent>) -> HeadView {
@@ -269,19 +263,15 @@ fn head_view(function: &Function, intent: Option<Intent>) -> HeadView {
     HeadView { revision: head.revision, state: head.state.clone(), intent: head.intent, published }
 }
 
-fn version_face(
-    service: &Service,
-    name: &FunctionName,
-    number: u64,
-    path: Option<String>,
-) -> Result<FunctionView, ApiError> {
+fn version_face(service: &Service, name: &FunctionName, number: u64) -> Result<FunctionView, ApiError> {
     let version = service.version(name, number)?;
+    let settings = settings(&version.content.configuration)?;
     Ok(FunctionView {
         version: Some(named(number)),
         digest: Some(version.content.image.digest.clone()),
-        settings: settings(&version.content.configuration)?,
+        timeouts_ms: vec![settings.timeout_ms],
+        settings,
         state: version.state.clone(),
-        path,
     })
 }
 

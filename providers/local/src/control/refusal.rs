@@ -76,6 +76,7 @@ impl From<WriteError> for ApiError {
                 (StatusCode::INSUFFICIENT_STORAGE, "StorageFull")
             }
             WriteError::Unkept(_) => (StatusCode::INTERNAL_SERVER_ERROR, "Unkept"),
+            WriteError::Unsure(_) => (StatusCode::INTERNAL_SERVER_ERROR, "Unsure"),
         };
         Self { status, code, message: error.to_string() }
     }
@@ -91,6 +92,7 @@ pub(crate) fn kind_of(code: &str, after: Option<std::time::Duration>) -> ErrorKi
         "InvalidParameter" => ErrorKind::Invalid,
         "Denied" => ErrorKind::Unauthenticated,
         "StorageFull" => ErrorKind::Quota,
+        "Unsure" => ErrorKind::Indeterminate,
         "Throttled" => ErrorKind::Throttled { after },
         _ => ErrorKind::Unexpected,
     }
@@ -124,5 +126,20 @@ mod tests {
         let error = ApiError::from(WriteError::Unkept(unkept));
         assert_eq!(kind_of(error.code, None), ErrorKind::Quota);
         assert!(error.message.contains("/x/state.json"), "{}", error.message);
+    }
+
+    #[test]
+    fn a_write_that_the_disk_may_lose_has_to_be_looked_at() {
+        let loose = std::io::Error::other("loose");
+        let unsure =
+            crate::state::io_error("sync the folder of", std::path::Path::new("/x/state.json"))(loose);
+        let error = ApiError::from(WriteError::Unsure(unsure));
+        assert_eq!(kind_of(error.code, None), ErrorKind::Indeterminate);
+        assert!(error.message.contains("may not survive"), "{}", error.message);
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let unsure =
+            crate::state::io_error("sync the folder of", std::path::Path::new("/x/state.json"))(full);
+        let error = ApiError::from(WriteError::Unsure(unsure));
+        assert_eq!(kind_of(error.code, None), ErrorKind::Indeterminate, "whatever it was that went wrong");
     }
 }

@@ -138,8 +138,9 @@ pub(crate) struct FunctionView {
     pub(crate) digest: Option<Digest>,
     pub(crate) settings: Settings,
     pub(crate) state: State,
-    /// The path under which requests reach it; `None` for the head.
-    pub(crate) path: Option<String>,
+    /// How long a request may take, by each of the versions that may answer; `None` where one's settings do not say.
+    #[serde(default)]
+    pub(crate) timeouts_ms: Vec<Option<u64>>,
 }
 
 /// `PUT functions/NAME/aliases/ALIAS`: writes a whole alias. Answered by an [`AliasView`].

@@ -12,8 +12,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::control::wire::PREFIX;
 use crate::daemon::lock::Lock;
-use crate::daemon::off_the_reactor;
 use crate::provider::client::{Client, Effect};
+use crate::reactor::off_the_reactor;
 use crate::state::StateDirectory;
 
 /// How long a daemon has to end by itself: its functions' grace and then some.
@@ -82,7 +82,8 @@ async fn has_ended(process: &Arc<OwnedFd>, patience: Duration) -> io::Result<boo
 
 /// Whether the daemon has been told to end: by us, or, where it has taken back where it listens, by somebody before.
 async fn ask(directory: &StateDirectory, subject: &str) -> bool {
-    let Ok(Some(_)) = directory.running() else { return true };
+    let said = directory.clone();
+    let Ok(Some(_)) = off_the_reactor(move || said.running()).await else { return true };
     let client = Client::new(directory.clone(), None, Calls::default());
     let path = format!("{PREFIX}/shutdown");
     let asked = client.send(Effect::Write, "POST", &path, None, "stop", subject);

@@ -3,7 +3,15 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long whoever takes the lock may need to write down who it is: two system calls.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// The lock, held until this is dropped.
 #[derive(Debug)]
@@ -53,25 +61,63 @@ impl Lock {
         }
     }
 
-    /// The process of the daemon that has the lock; `None` where none has it.
+    /// The process of the daemon that has the lock; `None` where none has it. One that has just taken it, and has not
+    /// said yet who it is, is waited for. Blocks until then.
     pub(crate) fn holder(path: &Path) -> io::Result<Option<u32>> {
-        if !Self::is_held(path)? {
-            return Ok(None);
+        Self::holder_within(path, PATIENCE)
+    }
+
+    fn holder_within(path: &Path, patience: Duration) -> io::Result<Option<u32>> {
+        let begun = Instant::now();
+        while Self::is_held(path)? {
+            // Until the new holder has written, the file is empty or names the one before.
+            if let Some(pid) = named(path)?
+                && has_open(pid, path)?
+            {
+                return Ok(Some(pid));
+            }
+            if begun.elapsed() > patience {
+                let message = format!("a process holds {} and does not say which it is", path.display());
+                return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+            }
+            std::thread::sleep(LOOK);
         }
-        let mut text = String::new();
-        File::open(path)?.take(20).read_to_string(&mut text)?;
-        Ok(text.parse().ok())
+        Ok(None)
     }
 
     /// Whether the file that was locked is still the one at `path`: it is not when somebody deleted the directory.
     pub(crate) fn is_at(&self, path: &Path) -> bool {
-        use std::os::unix::fs::MetadataExt as _;
         match (self.0.metadata(), std::fs::metadata(path)) {
-            (Ok(ours), Ok(theirs)) => (ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino()),
+            (Ok(ours), Ok(theirs)) => identity(&ours) == identity(&theirs),
             (_, Err(error)) => error.kind() != io::ErrorKind::NotFound,
             (Err(_), _) => true,
         }
     }
+}
+
+/// The process that the file at `path` names, if it names one.
+fn named(path: &Path) -> io::Result<Option<u32>> {
+    let mut text = String::new();
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?.take(20).read_to_string(&mut text)?,
+    };
+    Ok(text.parse().ok())
+}
+
+/// Whether process `pid` has the file at `path` open, as the holder of its lock does and one that ended does not.
+fn has_open(pid: u32, path: &Path) -> io::Result<bool> {
+    let lock = match std::fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        metadata => identity(&metadata?),
+    };
+    // What cannot be looked at is nobody's daemon that we could end: it ended, or it is another user's.
+    let Ok(open) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return Ok(false) };
+    Ok(open.flatten().any(|fd| std::fs::metadata(fd.path()).is_ok_and(|file| identity(&file) == lock)))
+}
+
+fn identity(file: &std::fs::Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -97,6 +143,38 @@ mod tests {
         let lock = Lock::take(&path).unwrap().unwrap();
         std::fs::remove_file(&path).unwrap();
         assert!(!lock.is_at(&path));
+    }
+
+    #[test]
+    fn a_holder_that_has_not_said_who_it_is_is_not_taken_for_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("daemon.lock");
+        let held = open(&path).unwrap();
+        held.lock().unwrap();
+        let error = Lock::holder_within(&path, Duration::from_millis(20)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(error.to_string().contains("does not say which it is"), "{error}");
+    }
+
+    #[test]
+    fn a_process_that_had_the_lock_before_is_not_taken_for_its_holder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("daemon.lock");
+        let held = open(&path).unwrap();
+        held.lock().unwrap();
+        // Its number may be anybody's by now: here it is that of a process that has nothing to do with the lock.
+        let mut other = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        std::fs::write(&path, other.id().to_string()).unwrap();
+        let error = Lock::holder_within(&path, Duration::from_millis(20)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let found = std::thread::scope(|scope| {
+            let looking = scope.spawn(|| Lock::holder(&path));
+            std::fs::write(&path, std::process::id().to_string()).unwrap();
+            looking.join().unwrap()
+        });
+        assert_eq!(found.unwrap(), Some(std::process::id()));
+        other.kill().unwrap();
+        other.wait().unwrap();
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::control::wire::{PREFIX, StatusView};
 use crate::daemon::lock::Lock;
 use crate::provider::client::Client;
 use crate::provider::locate;
+use crate::reactor::off_the_reactor;
 use crate::state::{Running, StateDirectory};
 
 /// The local cloud as something that can be started and ended.
@@ -103,12 +104,4 @@ async fn running(directory: &StateDirectory) -> Result<Option<Running>> {
         directory.running().map_err(|error| error.into_error("look for the daemon of", &subject))
     })
     .await
-}
-
-/// Runs `work`, which waits for a disk, a lock or a process, where it holds nobody up.
-async fn off_the_reactor<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    }
 }

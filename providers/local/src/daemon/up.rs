@@ -11,7 +11,8 @@ use longshore_contract::{Error, ErrorKind, Result, Started};
 use crate::daemon::detach::detach;
 use crate::daemon::lock::Lock;
 use crate::daemon::report::{self, Report};
-use crate::daemon::{off_the_reactor, running};
+use crate::daemon::running;
+use crate::reactor::off_the_reactor;
 use crate::state::{Running, StateDirectory, io_error};
 
 /// How long a daemon may take to start. It has a registry to sweep, so this is no measure of how long it should take.

@@ -11,10 +11,12 @@ use longshore_contract::{Calls, Endpoint, Error, ErrorKind, Result, Service};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::control::refusal::{ErrorBody, kind_of};
 use crate::control::wire::BODY_LIMIT;
-use crate::state::{Running, StateDirectory};
+use crate::reactor::off_the_reactor;
+use crate::state::{Running, StateDirectory, StateError};
 
 /// How long the daemon may take to answer. It answers before it starts anything, so this is for a machine in trouble.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -50,6 +52,16 @@ pub(crate) enum Reached<T> {
     NeverStarted,
 }
 
+/// What a directory says of its daemon.
+enum Daemon {
+    /// It runs, or ran until it was killed.
+    Runs(Running),
+    /// It was ended.
+    Ended,
+    /// There was none ever.
+    NeverStarted,
+}
+
 /// An answer, whatever its status.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -58,13 +70,26 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
 }
 
+/// A request to the control API.
+struct Call<'a> {
+    effect: Effect,
+    method: &'a str,
+    path: &'a str,
+    body: Option<Vec<u8>>,
+    operation: &'static str,
+    subject: &'a str,
+}
+
 /// A request for [`Client::exchange`].
 pub(crate) struct Ask<'a> {
     pub(crate) effect: Effect,
     pub(crate) request: Request<Full<Bytes>>,
     /// The most that is taken of the answer's body.
     pub(crate) limit: usize,
+    /// How long all of it may take, from the connection to the answer's last byte.
     pub(crate) patience: Duration,
+    /// Where that time comes from, for whom it is over.
+    pub(crate) reason: &'a str,
     pub(crate) operation: &'static str,
     pub(crate) subject: &'a str,
 }
@@ -98,11 +123,16 @@ impl Client {
         operation: &'static str,
         subject: impl ToString,
     ) -> Result<Reached<T>> {
-        if self.was_never_started(operation, &subject)? {
-            return Ok(Reached::NeverStarted);
-        }
-        match self.get(path, operation, subject).await {
-            Ok(found) => Ok(Reached::Found(found)),
+        let subject = subject.to_string();
+        let running = match self.daemon(operation, &subject).await? {
+            Daemon::Runs(running) => running,
+            Daemon::Ended => return Err(self.not_running("does not run", operation, &subject)),
+            Daemon::NeverStarted => return Ok(Reached::NeverStarted),
+        };
+        let (effect, method, body) = (Effect::Read, "GET", None);
+        let call = Call { effect, method, path, body, operation, subject: &subject };
+        match self.send_to(&running, call).await {
+            Ok(body) => understand(&body, operation, subject).map(Reached::Found),
             Err(error) if error.kind == ErrorKind::NotFound => Ok(Reached::Absent),
             Err(error) => Err(error),
         }
@@ -134,7 +164,12 @@ impl Client {
         operation: &'static str,
         subject: &str,
     ) -> Result<Bytes> {
-        let running = self.running(operation, subject)?;
+        let running = self.running(operation, subject).await?;
+        self.send_to(&running, Call { effect, method, path, body, operation, subject }).await
+    }
+
+    async fn send_to(&self, running: &Running, call: Call<'_>) -> Result<Bytes> {
+        let Call { effect, method, path, body, operation, subject } = call;
         let invalid =
             |error: &dyn std::fmt::Display| Error::new(ErrorKind::Invalid, operation, subject, error);
         let method = Method::from_bytes(method.as_bytes()).map_err(|error| invalid(&error))?;
@@ -145,19 +180,20 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::from(body.unwrap_or_default()))
             .map_err(|error| invalid(&error))?;
-        let ask = Ask { effect, request, limit: BODY_LIMIT, patience: PATIENCE, operation, subject };
-        let answer = self.exchange_with(&running, ask).await?;
+        let reason = "it answers before it starts anything";
+        let ask = Ask { effect, request, limit: BODY_LIMIT, patience: PATIENCE, reason, operation, subject };
+        let answer = self.exchange_with(running, ask).await?;
         if answer.status.is_success() { Ok(answer.body) } else { Err(refused(&answer, operation, subject)) }
     }
 
     /// Sends one request to the functions' endpoint and returns whatever was answered.
     pub(crate) async fn exchange(&self, ask: Ask<'_>) -> Result<Answer> {
-        let running = self.running(ask.operation, ask.subject)?;
+        let running = self.running(ask.operation, ask.subject).await?;
         self.exchange_with(&running, ask).await
     }
 
     async fn exchange_with(&self, running: &Running, ask: Ask<'_>) -> Result<Answer> {
-        let Ask { effect, mut request, limit, patience, operation, subject } = ask;
+        let Ask { effect, mut request, limit, patience, reason, operation, subject } = ask;
         let address = self.address(running, operation, subject)?;
         self.calls.count(Service::Functions);
         let unreachable = |error: &dyn std::fmt::Display| {
@@ -169,10 +205,14 @@ impl Client {
         };
         let host = header::HeaderValue::from_str(&address).map_err(|error| unreachable(&error))?;
         request.headers_mut().entry(header::HOST).or_insert(host);
-        let stream = TcpStream::connect(&address).await.map_err(|error| unreachable(&error))?;
-        stream.set_nodelay(true).map_err(|error| unreachable(&error))?;
+        let deadline = Instant::now() + patience;
+        let connected = tokio::time::timeout_at(deadline, async {
+            let stream = TcpStream::connect(&address).await.map_err(|error| unreachable(&error))?;
+            stream.set_nodelay(true).map_err(|error| unreachable(&error))?;
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(&error))
+        });
         let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(&error))?;
+            connected.await.map_err(|_| unreachable(&format_args!("nothing for {patience:?}")))??;
         let exchange = async {
             let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
             let (parts, body) = response.into_parts();
@@ -188,10 +228,10 @@ impl Client {
                 _ = &mut connection => exchange.await,
             }
         };
-        let lost = match tokio::time::timeout(patience, driven).await {
+        let lost = match tokio::time::timeout_at(deadline, driven).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(why)) => why,
-            Err(_) => format!("nothing for {patience:?}"),
+            Err(_) => format!("nothing for {patience:?}: {reason}"),
         };
         let (kind, message) = match effect {
             Effect::Read => (ErrorKind::Unavailable, format!("the local cloud did not answer: {lost}")),
@@ -215,22 +255,31 @@ impl Client {
             })
     }
 
-    fn was_never_started(&self, operation: &'static str, subject: &impl ToString) -> Result<bool> {
-        let identity = self.directory.identity();
-        Ok(identity.map_err(|error| error.into_error(operation, subject.to_string()))?.is_none())
+    /// Reads what the directory says, anew for each request: the daemon may have been restarted.
+    async fn daemon(&self, operation: &'static str, subject: &str) -> Result<Daemon> {
+        let directory = self.directory.clone();
+        let said = off_the_reactor(move || {
+            if let Some(running) = directory.running()? {
+                return Ok(Daemon::Runs(running));
+            }
+            Ok(if directory.identity()?.is_some() { Daemon::Ended } else { Daemon::NeverStarted })
+        });
+        said.await.map_err(|error: StateError| error.into_error(operation, subject))
     }
 
-    fn running(&self, operation: &'static str, subject: &str) -> Result<Running> {
-        if let Some(running) =
-            self.directory.running().map_err(|error| error.into_error(operation, subject))?
-        {
-            return Ok(running);
-        }
-        let how =
-            if self.was_never_started(operation, &subject)? { "was never started" } else { "does not run" };
+    async fn running(&self, operation: &'static str, subject: &str) -> Result<Running> {
+        let how = match self.daemon(operation, subject).await? {
+            Daemon::Runs(running) => return Ok(running),
+            Daemon::Ended => "does not run",
+            Daemon::NeverStarted => "was never started",
+        };
+        Err(self.not_running(how, operation, subject))
+    }
+
+    fn not_running(&self, how: &str, operation: &'static str, subject: &str) -> Error {
         let path = self.directory.path().display();
         let message = format!("the local cloud in {path} {how}: `longshore local up` starts it");
-        Err(Error::new(ErrorKind::Unavailable, operation, subject, message))
+        Error::new(ErrorKind::Unavailable, operation, subject, message)
     }
 }
 
@@ -261,6 +310,66 @@ pub(crate) fn refused(answer: &Answer, operation: &'static str, subject: &str) -
         Err(_) => {
             let message = format!("it answered {}", answer.status);
             Error::new(ErrorKind::Unexpected, operation, subject, message).with_code(answer.status.as_u16())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use rustix::net::{AddressFamily, SocketType};
+
+    use super::*;
+
+    /// A client of a daemon that says that it listens on `functions`.
+    fn client(functions: SocketAddr) -> (tempfile::TempDir, Client) {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = StateDirectory::new(folder.path().to_owned());
+        directory.make().unwrap();
+        let token = longshore_contract::Secret::new("token");
+        directory.announce(&Running { pid: 7, registry: functions, functions, token }).unwrap();
+        (folder, Client::new(directory, None, Calls::default()))
+    }
+
+    fn ask(effect: Effect) -> Ask<'static> {
+        let request = Request::get("/").body(Full::default()).unwrap();
+        let patience = Duration::from_millis(100);
+        Ask { effect, request, limit: 10, patience, reason: "all it has", operation: "ask", subject: "it" }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_does_not_come_about_ends_in_time_and_has_sent_nothing() {
+        let listener = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&listener, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let address = SocketAddr::try_from(rustix::net::getsockname(&listener).unwrap()).unwrap();
+        // Nobody accepts: once the listener's queue is full, whoever connects hears nothing.
+        let mut waiting = Vec::new();
+        while let Ok(Ok(stream)) =
+            tokio::time::timeout(Duration::from_millis(50), TcpStream::connect(address)).await
+        {
+            waiting.push(stream);
+        }
+        let (_folder, client) = client(address);
+        let exchange = client.exchange(ask(Effect::Write));
+        let answered = tokio::time::timeout(Duration::from_secs(20), exchange).await;
+        let error = answered.expect("it gives up by itself").unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+        assert!(error.message.contains("nothing for 100ms"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_does_not_come_may_have_been_carried_out() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (_folder, client) = client(listener.local_addr().unwrap());
+        for (effect, kind) in
+            [(Effect::Write, ErrorKind::Indeterminate), (Effect::Read, ErrorKind::Unavailable)]
+        {
+            let error = client.exchange(ask(effect)).await.unwrap_err();
+            assert_eq!(error.kind, kind, "{error}");
+            assert_eq!(error.code.as_deref(), Some(NO_ANSWER));
+            assert!(error.message.contains("nothing for 100ms: all it has"), "{error}");
         }
     }
 }

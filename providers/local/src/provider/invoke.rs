@@ -10,8 +10,10 @@ use http::{Request, StatusCode, header};
 use http_body_util::Full;
 use longshore_contract::{Error, ErrorKind, FunctionName, Invocation, Payload, Qualifier, Result, Version};
 
+use crate::control::wire::{FunctionView, function_path};
 use crate::provider::Local;
-use crate::provider::client::{Ask, Effect, refused};
+use crate::provider::client::{Ask, Effect, Reached, refused};
+use crate::reactor::off_the_reactor;
 use crate::router::headers;
 
 const OPERATION: &str = "invoke";
@@ -19,8 +21,12 @@ const OPERATION: &str = "invoke";
 /// The most that is taken of a function's answer.
 const ANSWER_LIMIT: usize = 6 * 1024 * 1024;
 
-/// The function's own time ends a request; this only ends one that even the router forgot.
-const PATIENCE: Duration = Duration::from_secs(960);
+/// How long a request may take where the function's settings do not say.
+const UNSTATED: Duration = Duration::from_secs(30);
+
+/// How long a version that does not run may need until it takes the request: its image is unpacked, and a process that is
+/// refused its port is started twice.
+const START: Duration = Duration::from_secs(30);
 
 /// How much of the log's end is handed out.
 const LOG_END: u64 = 4 * 1024;
@@ -36,11 +42,19 @@ impl Local {
         let subject = format!("{name}:{at}");
         let request = request(&format!("/{name}/{at}"), payload)
             .map_err(|error| Error::new(ErrorKind::Invalid, OPERATION, &subject, error))?;
+        let path = format!("{}?at={at}", function_path(name));
+        let timeouts = match self.client.look::<FunctionView>(&path, OPERATION, &subject).await? {
+            Reached::Found(view) => view.timeouts_ms,
+            // The request itself is told so, in the words for it.
+            Reached::Absent | Reached::NeverStarted => Vec::new(),
+        };
+        let (patience, reason) = patience(&timeouts);
         let ask = Ask {
             effect: Effect::Write,
             request,
             limit: ANSWER_LIMIT,
-            patience: PATIENCE,
+            patience,
+            reason: &reason,
             operation: OPERATION,
             subject: &subject,
         };
@@ -52,9 +66,28 @@ impl Local {
             return Err(Error { kind: ErrorKind::NotFound, ..error });
         }
         let version: Option<Version> = text(&headers::VERSION).and_then(|version| version.parse().ok());
-        let log = version.as_ref().and_then(|version| end_of(&self.directory.version_log(name, version)));
+        let log = match &version {
+            Some(version) => {
+                let path = self.directory.version_log(name, version);
+                off_the_reactor(move || end_of(&path)).await
+            }
+            None => None,
+        };
         Ok(Invocation { version, status: answer.status.as_u16(), payload: answer.body, function_error, log })
     }
+}
+
+/// How long an answer is waited for, where each of the versions that may answer has one of `timeouts` (milliseconds), and
+/// why that long. The router ends a request after the version's own time: this ends one that even the router forgot.
+fn patience(timeouts: &[Option<u64>]) -> (Duration, String) {
+    let times = timeouts.iter().map(|stated| stated.map_or(UNSTATED, Duration::from_millis));
+    let time = times.max().unwrap_or(UNSTATED);
+    let whose = if timeouts.contains(&Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))) {
+        format!("`timeout` in config gives it {time:?}")
+    } else {
+        format!("config states no `timeout`, which gives it {time:?}")
+    };
+    (time.saturating_add(START), format!("{whose}, and its start has {START:?}"))
 }
 
 fn request(prefix: &str, payload: &Payload) -> http::Result<Request<Full<Bytes>>> {
@@ -82,4 +115,23 @@ fn end_of(path: &Path) -> Option<String> {
     let text = String::from_utf8_lossy(&bytes);
     let whole = if length > LOG_END { text.split_once('\n').map_or("", |(_, rest)| rest) } else { &text };
     Some(whole.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_waited_for_as_long_as_the_slowest_version_may_take() {
+        let stated = patience(&[Some(1500)]);
+        let reason = "`timeout` in config gives it 1.5s, and its start has 30s";
+        assert_eq!(stated, (Duration::from_millis(31_500), reason.to_owned()));
+        assert_eq!(patience(&[Some(1500), Some(900_000)]).0, Duration::from_secs(930));
+        let unstated = patience(&[None]);
+        let reason = "config states no `timeout`, which gives it 30s, and its start has 30s";
+        assert_eq!(unstated, (Duration::from_secs(60), reason.to_owned()));
+        assert_eq!(patience(&[Some(1500), None]), unstated, "the one that does not say may take longer");
+        assert_eq!(patience(&[]), unstated);
+        assert_eq!(patience(&[Some(u64::MAX)]).0, Duration::from_millis(u64::MAX).saturating_add(START));
+    }
 }

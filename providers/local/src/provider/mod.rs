@@ -44,7 +44,8 @@ const NEVER_STARTED: &str = "not-started";
 pub(crate) fn connect(settings: &Settings) -> Result<Arc<dyn Provider>> {
     let directory = locate(settings)?;
     // A directory of a newer program, or a damaged one, is refused here and not halfway through a run.
-    directory.identity().map_err(|error| error.into_error("connect to", directory.path().display()))?;
+    let identity =
+        directory.identity().map_err(|error| error.into_error("connect to", directory.path().display()))?;
     let alias_writes = match settings.text(ALIAS_WRITES) {
         None | Some("atomic") => AliasWrites::Atomic,
         Some("checked") => AliasWrites::Checked,
@@ -57,6 +58,7 @@ pub(crate) fn connect(settings: &Settings) -> Result<Arc<dyn Provider>> {
     Ok(Arc::new(Local {
         client: Client::new(directory.clone(), endpoint, Calls::default()),
         directory,
+        identity: identity.map(OnceLock::from).unwrap_or_default(),
         place: OnceLock::new(),
         nowhere: Place { provider: NAME.to_owned(), region: NEVER_STARTED.to_owned() },
         capabilities: capabilities(alias_writes),
@@ -94,6 +96,8 @@ fn capabilities(alias_writes: AliasWrites) -> Capabilities {
 struct Local {
     directory: StateDirectory,
     client: Client,
+    /// Read once: it is kept for as long as the directory is.
+    identity: OnceLock<Identity>,
     place: OnceLock<Place>,
     nowhere: Place,
     capabilities: Capabilities,
@@ -102,9 +106,14 @@ struct Local {
 
 impl Local {
     /// Who the cloud is; `None` where it was never started.
-    fn identity(&self) -> Result<Option<Identity>> {
+    fn identity(&self) -> Result<Option<&Identity>> {
+        if let Some(identity) = self.identity.get() {
+            return Ok(Some(identity));
+        }
+        // It may have been started since this was connected.
         let read = self.directory.identity();
-        read.map_err(|error| error.into_error("look at", self.directory.path().display()))
+        let read = read.map_err(|error| error.into_error("look at", self.directory.path().display()))?;
+        Ok(read.map(|identity| self.identity.get_or_init(|| identity)))
     }
 }
 
@@ -114,10 +123,9 @@ impl Provider for Local {
         if let Some(place) = self.place.get() {
             return place;
         }
-        // It may have been started since this was connected.
         match self.identity() {
             Ok(Some(identity)) => {
-                self.place.get_or_init(|| Place { provider: NAME.to_owned(), region: identity.id })
+                self.place.get_or_init(|| Place { provider: NAME.to_owned(), region: identity.id.clone() })
             }
             Ok(None) | Err(_) => &self.nowhere,
         }
@@ -170,6 +178,7 @@ impl Provider for Local {
         Arc::new(Self {
             directory: self.directory.clone(),
             client: self.client.metered(calls),
+            identity: self.identity.clone(),
             place: self.place.clone(),
             nowhere: self.nowhere.clone(),
             capabilities: self.capabilities.clone(),

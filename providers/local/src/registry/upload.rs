@@ -78,9 +78,10 @@ impl Uploads {
         let mut open = self.table();
         // One that is being written to right now has more than one owner.
         let busy = |upload: &Arc<Upload>| Arc::strong_count(upload) > 1;
-        open.retain(|_, upload| busy(upload) || upload.idle() < SILENCE);
+        open.retain(|_, upload| busy(upload) || upload.touched().elapsed() < SILENCE);
         while open.len() >= MOST {
-            let silent = open.values().filter(|upload| !busy(upload)).max_by_key(|upload| upload.idle());
+            // By when, not by how long ago: time goes on from one to the next.
+            let silent = open.values().filter(|upload| !busy(upload)).min_by_key(|upload| upload.touched());
             let Some(silent) = silent.map(|upload| upload.id.clone()) else { break };
             open.remove(&silent);
         }
@@ -117,8 +118,8 @@ impl Upload {
         *self.touched.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    fn idle(&self) -> Duration {
-        self.touched.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    fn touched(&self) -> Instant {
+        *self.touched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many bytes arrived.

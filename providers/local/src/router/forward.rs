@@ -103,7 +103,7 @@ impl Router {
                     return Err(lease.slot.error(Failure::NoAnswer, message));
                 }
                 Err(Unanswered::Gone(unsent)) => {
-                    lease.slot.forget(&lease.upstream);
+                    lease.slot.forget(&lease.upstream).await;
                     request = *unsent;
                     // Ends when the version keeps dying: then it is left alone for a while, which is an error.
                     lease = self.instances.lease(function, number).await?;

@@ -24,6 +24,9 @@ use crate::state::StateDirectory;
 /// How long a process has to end by itself.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// How long a process that takes no connections has to be seen ending.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// How long the process of a version that no alias names is kept without a request.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -315,18 +318,7 @@ fn content<'a>(service: &'a Service, name: &FunctionName, number: u64) -> Option
 /// Waits for a process to end and takes it out of its slot.
 async fn watch(slot: Arc<Slot>, upstream: Arc<Upstream>) {
     let ended = upstream.instance.exited().await;
-    let mut current = slot.current();
-    if !current.upstream.as_ref().is_some_and(|now| Arc::ptr_eq(now, &upstream)) {
-        // It was stopped.
-        return;
-    }
-    current.upstream = None;
-    if upstream.started.elapsed() < SETTLED {
-        current.fail(ended.to_string());
-    } else {
-        (current.failures, current.failed) = (0, None);
-    }
-    tracing::warn!(function = %slot.function, number = slot.number, "ended by itself: {ended}");
+    slot.take_out(&upstream, &ended.to_string());
 }
 
 impl Slot {
@@ -342,13 +334,27 @@ impl Slot {
         Some(Lease { slot: Arc::clone(self), upstream })
     }
 
-    /// Takes a process out that turned out to accept no connections.
-    pub(crate) fn forget(&self, gone: &Arc<Upstream>) {
-        let mut current = self.current();
-        if current.upstream.as_ref().is_some_and(|now| Arc::ptr_eq(now, gone)) {
-            current.upstream = None;
-            current.fail("it accepts no connections any more".to_owned());
+    /// Takes a process out that turned out to accept no connections. Mostly it is ending, and how it ends says more.
+    pub(crate) async fn forget(&self, gone: &Arc<Upstream>) {
+        match tokio::time::timeout(LAST_WORDS, gone.instance.exited()).await {
+            Ok(exit) => self.take_out(gone, &exit.to_string()),
+            Err(_) => self.take_out(gone, "it accepts no connections any more"),
         }
+    }
+
+    /// Takes a process out that serves no more, once: whoever comes later, or after it was stopped, changes nothing.
+    fn take_out(&self, gone: &Arc<Upstream>, why: &str) {
+        let mut current = self.current();
+        if !current.upstream.as_ref().is_some_and(|now| Arc::ptr_eq(now, gone)) {
+            return;
+        }
+        current.upstream = None;
+        if gone.started.elapsed() < SETTLED {
+            current.fail(why.to_owned());
+        } else {
+            (current.failures, current.failed) = (0, None);
+        }
+        tracing::warn!(function = %self.function, number = self.number, "ended by itself: {why}");
     }
 
     /// A failure of this version.

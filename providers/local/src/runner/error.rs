@@ -125,7 +125,7 @@ pub enum StartError {
         exit: Exit,
         /// Where it should have listened.
         port: u16,
-        /// The last lines it wrote, oldest first.
+        /// The last lines it wrote, oldest first, bounded and without the values of its environment.
         tail: Vec<String>,
     },
     /// It did not listen in time.
@@ -140,7 +140,7 @@ pub enum StartError {
         port: u16,
         /// How long it was waited for.
         patience: Duration,
-        /// The last lines it wrote, oldest first.
+        /// The last lines it wrote, oldest first, bounded and without the values of its environment.
         tail: Vec<String>,
     },
     /// A file of ours could not be read or written.

@@ -9,11 +9,14 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::watch;
 
+use super::quote::Kept;
+
 /// How large a log file grows before it becomes `FILE.1`, replacing the one before: a version has at most twice this.
 const FILE_LIMIT: u64 = 16 << 20;
-/// How many lines an error quotes, and how many bytes of one.
+/// How many lines of an instance are kept, and how many bytes of one: more than an error quotes, so that what is hidden in
+/// them is whole.
 const TAIL_LINES: usize = 20;
-const TAIL_LINE: usize = 500;
+const TAIL_LINE: usize = 4 << 10;
 
 /// The log files that are open. Instances of one version write to one [`Log`].
 #[derive(Debug, Clone, Default)]
@@ -93,9 +96,11 @@ impl Open {
 /// The last lines that one instance wrote.
 #[derive(Debug, Default)]
 pub(super) struct Tail {
-    lines: VecDeque<String>,
-    /// The line that did not end yet, and whether it began.
+    lines: VecDeque<(String, Kept)>,
+    /// The line that did not end yet.
     unfinished: Vec<u8>,
+    /// Whether something of it was let go.
+    cut: bool,
 }
 
 impl Tail {
@@ -104,6 +109,7 @@ impl Tail {
             let (text, ends) = part.strip_suffix(b"\n").map_or((part, false), |text| (text, true));
             let room = TAIL_LINE.saturating_sub(self.unfinished.len());
             self.unfinished.extend(&text[..text.len().min(room)]);
+            self.cut |= text.len() > room;
             if ends {
                 self.finish_line();
             }
@@ -114,13 +120,19 @@ impl Tail {
         if self.lines.len() == TAIL_LINES {
             self.lines.pop_front();
         }
-        let line = std::mem::take(&mut self.unfinished);
-        self.lines.push_back(String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned());
+        let line = self.unfinished();
+        self.lines.push_back(line);
+        self.unfinished.clear();
+        self.cut = false;
     }
 
-    fn lines(&self) -> Vec<String> {
-        let last = String::from_utf8_lossy(&self.unfinished).into_owned();
-        let last = Some(last).filter(|line| !line.is_empty());
+    fn unfinished(&self) -> (String, Kept) {
+        let text = String::from_utf8_lossy(&self.unfinished);
+        (text.trim_end_matches('\r').to_owned(), if self.cut { Kept::Cut } else { Kept::Whole })
+    }
+
+    fn lines(&self) -> Vec<(String, Kept)> {
+        let last = Some(self.unfinished()).filter(|(line, _)| !line.is_empty());
         self.lines.iter().cloned().chain(last).collect()
     }
 }
@@ -162,7 +174,7 @@ impl Output {
     }
 
     /// The last lines so far.
-    pub(super) fn tail(&self) -> Vec<String> {
+    pub(super) fn tail(&self) -> Vec<(String, Kept)> {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner).lines()
     }
 
@@ -214,8 +226,8 @@ mod tests {
         tail.add(b"yz\nhalf");
         let lines = tail.lines();
         assert_eq!(lines.len(), 21);
-        assert_eq!(lines[0], "31");
-        assert_eq!(lines[19].len(), TAIL_LINE);
-        assert_eq!(lines[20], "half");
+        assert_eq!(lines[0], ("31".to_owned(), Kept::Whole));
+        assert_eq!((lines[19].0.len(), lines[19].1), (TAIL_LINE, Kept::Cut));
+        assert_eq!(lines[20], ("half".to_owned(), Kept::Whole));
     }
 }

@@ -9,6 +9,7 @@ mod launch;
 mod log;
 mod port;
 mod program;
+mod quote;
 mod ready;
 mod roots;
 mod sandbox;
@@ -35,8 +36,9 @@ pub use sandbox::Isolation;
 pub use unpack::UnpackError;
 
 use instance::Running;
-use log::{Log, Logs};
+use log::{Log, Logs, Output};
 use port::Ports;
+use quote::quote;
 use roots::Roots;
 use unpack::Root;
 use user::User;
@@ -63,6 +65,15 @@ pub struct Launch {
     pub log: PathBuf,
     /// How long it may take from its start until it listens.
     pub patience: Duration,
+}
+
+impl Launch {
+    /// The last lines of `output` as an error may have them: without the values of the environment.
+    fn quote(&self, output: &Output) -> Vec<String> {
+        let image: Vec<Secret> =
+            self.image.environment.iter().map(|(_, value)| Secret::new(value.clone())).collect();
+        quote(&output.tail(), self.environment.values().chain(&image))
+    }
 }
 
 /// Starts instances. Clones are the same runner.
@@ -137,13 +148,13 @@ impl Runner {
                 if stolen && port::is_listened_on(port) {
                     return Err(Attempt::Raced);
                 }
-                Err(StartError::Exited { exit, port, tail: output.tail() }.into())
+                Err(StartError::Exited { exit, port, tail: launch.quote(&output) }.into())
             }
             address = ready::accepts(port) => Ok(Instance::new(address, running)),
             () = tokio::time::sleep(launch.patience) => {
                 running.stop(Duration::ZERO).await;
                 let _ = tokio::time::timeout(LAST_WORDS, output.ended()).await;
-                Err(StartError::Silent { port, patience: launch.patience, tail: output.tail() }.into())
+                Err(StartError::Silent { port, patience: launch.patience, tail: launch.quote(&output) }.into())
             }
         }
     }

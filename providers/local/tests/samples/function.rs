@@ -3,7 +3,7 @@
 //! Any path answers with `ANSWER`. `/echo` answers with the request's body, piece by piece as it comes; `/request` with the
 //! request's head; `/crash` ends the process before it answers; `/never` does not answer; `/stream` sends a second piece
 //! when it hears under `/seen` that the first was seen; `/bad` answers 500; `/pid` tells the process. Started with the
-//! argument `exit` it ends; with `late` it listens only after half a second.
+//! argument `exit` it tells its `TOKEN`, if it has one, and ends; with `late` it listens only after half a second.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,6 +11,9 @@ use std::time::Duration;
 
 fn main() {
     if std::env::args().nth(1).as_deref() == Some("exit") {
+        if let Ok(token) = std::env::var("TOKEN") {
+            eprintln!("the token is {token}");
+        }
         eprintln!("cannot find the configuration");
         std::process::exit(3);
     }
