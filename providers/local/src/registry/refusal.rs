@@ -74,6 +74,10 @@ impl Refusal {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID", message)
     }
 
+    pub(super) fn denied(message: impl ToString) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "DENIED", message)
+    }
+
     pub(super) fn unsupported(status: StatusCode, message: impl ToString) -> Self {
         Self::new(status, "UNSUPPORTED", message)
     }

@@ -47,6 +47,10 @@ async fn handle(State(registry): State<Registry>, request: Request) -> Response 
 
 async fn answer(registry: &Registry, request: Request) -> Answer {
     let (request, body) = request.into_parts();
+    // Container tools send no Origin, browsers always do: no page may fill this disk.
+    if request.headers.contains_key(header::ORIGIN) {
+        return Err(Refusal::denied("requests out of a browser are refused"));
+    }
     match (route::subject(request.uri.path())?, request.method.clone()) {
         (Subject::Api, Method::GET | Method::HEAD) => Ok(axum::Json(json!({})).into_response()),
         (Subject::Blob(name, digest), Method::GET | Method::HEAD) => {

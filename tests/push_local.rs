@@ -91,3 +91,24 @@ async fn a_second_push_of_an_image_sends_no_blob() {
     let (_, writes) = registry.push(&assembled(), "v2").await;
     assert_eq!(writes, ["PUT /v2/team/shop/manifests/v2"], "only the name is new");
 }
+
+#[tokio::test]
+async fn a_page_in_a_browser_cannot_write_to_the_registry() {
+    let registry = Noting::start().await;
+    assert_eq!(begun(&registry.host, None).await, 202);
+    assert_eq!(begun(&registry.host, Some("https://evil.example")).await, 403);
+}
+
+/// The status of a POST that begins an upload, with this `Origin`.
+async fn begun(host: &str, origin: Option<&str>) -> u16 {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(host).await.expect("it listens");
+    let origin = origin.map_or_else(String::new, |origin| format!("origin: {origin}\r\n"));
+    let request = format!(
+        "POST /v2/team/shop/blobs/uploads/ HTTP/1.1\r\nhost: {host}\r\n{origin}content-length: 0\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.expect("it is sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status")
+}
