@@ -1,6 +1,8 @@
 //! The stages of a run that bring a version into being and put it behind its alias. Each is passed over where the
 //! ledger knows that it is done, so a fresh run and a resumed one go the same way.
 
+use longshore_contract::{Alias, FunctionSpec, Published, Qualifier, Reference, Release};
+
 use super::deploy::Wish;
 use super::{Arrival, Cloud, Context, Failure, Landing, Standing, Subject};
 use crate::image::{Image, Verify};
@@ -10,7 +12,6 @@ use crate::progress;
 use crate::push::{self, Destination};
 use crate::scan::{self, Evidence};
 use crate::shift::{Refusal, Rollout, ShiftSpec, Strategy, drive, plan};
-use longshore_contract::{Alias, FunctionSpec, Published, Qualifier, Reference, Release};
 
 /// Where a run stands when it enters the stages.
 pub(super) struct Stage {

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use crate::support::{Ran, Scratch, http, until};
+use crate::support::{Ran, Scratch, can_mount, http, until};
 
 #[test]
 fn the_daemon_holds_no_pipe_of_whoever_started_it() {
@@ -188,6 +188,9 @@ fn logs_show_what_a_function_wrote() {
 
 #[test]
 fn a_ledger_that_cannot_be_written_moves_no_traffic() {
+    if !can_mount() {
+        return;
+    }
     let scratch = Scratch::new();
     scratch.deploy("v1");
     scratch.deploy("v2");

@@ -242,6 +242,22 @@ pub(crate) fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Whether this kernel lets us mount a file system of our own, in namespaces of our own. In CI it must.
+#[expect(clippy::print_stderr, reason = "a test that is passed over says so")]
+pub(crate) fn can_mount() -> bool {
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]);
+    let can = command.output().is_ok_and(|output| output.status.success());
+    assert!(
+        can || std::env::var_os("CI").is_none(),
+        "CI is set and nothing can be mounted in a user namespace"
+    );
+    if !can {
+        eprintln!("skipped: nothing can be mounted in a user namespace here");
+    }
+    can
+}
+
 /// Whether `program` is there. In CI a missing one is a failure: the suite would otherwise pass without its peer.
 #[expect(clippy::print_stderr, reason = "a test that is passed over says so")]
 pub(crate) fn have(program: impl AsRef<OsStr>) -> bool {
