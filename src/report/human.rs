@@ -44,7 +44,10 @@ fn paint(text: &str, code: &str, style: Style) -> String {
 /// What the command brings, for stdout.
 pub fn result(report: &Report, style: Style) -> String {
     match &report.body {
+        // Where a verb did not come to make rows, its errors have said why.
         Body::Empty => String::new(),
+        Body::Functions { functions, .. } if functions.is_empty() => String::new(),
+        Body::History { runs } if runs.is_empty() && !report.errors.is_empty() => String::new(),
         Body::Functions { functions, .. } if report.command == "status" => status(functions),
         Body::Functions { functions, .. } => functions.iter().map(|row| function(row, style)).collect(),
         Body::Images { images } => images.iter().map(|row| push(row, style)).collect(),
