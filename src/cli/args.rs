@@ -329,7 +329,7 @@ pub struct InvokeArgs {
 
 /// Arguments of `local`.
 #[derive(Debug, Args)]
-#[command(help_template = HELP, subcommand_required = true)]
+#[command(help_template = HELP, subcommand_required = true, arg_required_else_help = true)]
 pub struct LocalArgs {
     /// What to do with it.
     #[command(subcommand)]

@@ -146,6 +146,8 @@ fn written(result: std::io::Result<()>, outcome: Outcome) -> ExitCode {
 fn usage_fault(error: &clap::Error) -> Fault {
     let text = error.to_string();
     let message = text.lines().take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    // clap's list names hidden verbs too; the help does not.
+    let message = message.split(" [subcommands:").next().unwrap_or_default();
     Fault {
         kind: "usage".to_owned(),
         message: message.trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>().join(" "),

@@ -21,6 +21,7 @@ fn a_usage_error_is_a_document_too() {
         (&["deploy", "--colour"][..], "deploy"),
         (&["rollback", "--to", "x"], "rollback"),
         (&["push", "oci:x"], "push"),
+        (&["local"], "local"),
         (&["frobnicate"], "longshore"),
         (&[], "longshore"),
         (&["history", "a:b:c"], "history"),
