@@ -1,5 +1,7 @@
 //! The engine on a real directory: writers that race, a disk that is full, a writer that is killed.
 
+mod support;
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -297,7 +299,7 @@ fn on_a_full_disk_nothing_is_sent() {
         // One page is enough for the first entry or two, and never for a whole run.
         return nothing_can_be_stored_twice(&directory);
     }
-    if !can_mount() {
+    if !support::can_mount() {
         return;
     }
     let directory = TempDir::new().unwrap();
@@ -306,18 +308,6 @@ fn on_a_full_disk_nothing_is_sent() {
         directory.path().display()
     );
     passes(again("on_a_full_disk_nothing_is_sent", directory.path(), &script));
-}
-
-/// Whether this kernel lets us mount a file system of our own. In CI it must.
-fn can_mount() -> bool {
-    let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]);
-    let can = command.output().is_ok_and(|output| output.status.success());
-    assert!(
-        can || std::env::var_os("CI").is_none(),
-        "CI is set and nothing can be mounted in a user namespace"
-    );
-    can
 }
 
 fn nothing_can_be_stored_twice(directory: &Path) {

@@ -45,7 +45,12 @@ pub(super) fn of_arrival(arrival: &Arrival, outcome: Outcome) -> Option<Fault> {
 impl Answer {
     /// A cloud that could not be connected to.
     pub(super) fn of_cloud(error: Error) -> Self {
-        let (outcome, fault) = of_failure(&Failure::Cloud(error));
+        Self::of_failure(&Failure::Cloud(error))
+    }
+
+    /// A verb that a failure kept from making any row.
+    pub(super) fn of_failure(failure: &Failure) -> Self {
+        let (outcome, fault) = of_failure(failure);
         Self::failed(outcome, vec![fault])
     }
 

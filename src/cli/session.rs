@@ -11,7 +11,7 @@ use longshore_wire::{Client, Limits};
 use tokio_util::sync::CancellationToken;
 
 use super::args::{ManifestArgs, OutputArgs, SubjectArgs};
-use super::clouds::{Clouds, Seat, Wake};
+use super::clouds::{Clouds, Seat, Wake, Who};
 use super::exit::Asked;
 use super::subject::SubjectWord;
 use super::{Answer, faults, home, progress, rows};
@@ -97,19 +97,39 @@ pub(super) async fn rows(
     asked: Asked,
     work: impl AsyncFn(&Subject, Option<&Unit>, &mut Landing) -> Result<Arrival, Failure>,
 ) -> Vec<(Option<RunId>, FunctionRow)> {
-    side_by_side(seats, async |Seat { who, unit, subject }: Seat| {
-        let mut landing = Landing::default();
-        let (calls, result) = match subject {
-            Ok(subject) => {
-                let result = work(&subject, unit.as_ref(), &mut landing).await;
-                landing.url = subject.provider.functions().url(&subject.at);
-                (subject.calls, result)
-            }
-            Err(failure) => (Calls::default(), Err(failure)),
-        };
+    side_by_side(seats, async |seat: Seat| {
+        let Visited { who, calls, landing, result } = visit(seat, &work).await;
         (landing.run, rows::function(&who, &calls, landing, result, asked))
     })
     .await
+}
+
+/// What came of working on one seat.
+pub(super) struct Visited<T> {
+    /// Which alias.
+    pub(super) who: Who,
+    /// The requests that were made for it.
+    pub(super) calls: Calls,
+    /// What was learned on the way.
+    pub(super) landing: Landing,
+    /// What came of it.
+    pub(super) result: Result<T, Failure>,
+}
+
+/// Works on one seat, where there is anything to work on.
+pub(super) async fn visit<T>(
+    Seat { who, unit, subject }: Seat,
+    work: &impl AsyncFn(&Subject, Option<&Unit>, &mut Landing) -> Result<T, Failure>,
+) -> Visited<T> {
+    let mut landing = Landing::default();
+    match subject {
+        Ok(subject) => {
+            let result = work(&subject, unit.as_ref(), &mut landing).await;
+            landing.url = subject.provider.functions().url(&subject.at);
+            Visited { who, calls: subject.calls, landing, result }
+        }
+        Err(failure) => Visited { who, calls: Calls::default(), landing, result: Err(failure) },
+    }
 }
 
 /// Reads the manifest that `args` name.

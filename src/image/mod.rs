@@ -148,6 +148,22 @@ pub struct Context {
     pub platform: Option<Platform>,
 }
 
+/// Opens the image that `source` names and, where `context` asks for a platform, picks the one for it; where that holds
+/// nobody up.
+pub async fn open_for(source: ImageSource, context: Context) -> Result<Image, ImageError> {
+    let opened = tokio::task::spawn_blocking(move || {
+        let image = open(&source, &context)?;
+        match &context.platform {
+            Some(platform) => image.pick(platform),
+            None => Ok(image),
+        }
+    });
+    match opened.await {
+        Ok(image) => image,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
+
 /// Opens the image that `source` names: manifests and configurations are read and verified, layers are found and their
 /// sizes compared. Blocks; an assembled image is made before this returns, in a file that is gone with the value.
 pub fn open(source: &ImageSource, context: &Context) -> Result<Image, ImageError> {

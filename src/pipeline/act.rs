@@ -31,10 +31,11 @@ pub async fn act(
         Act::Promote => Order::Promote,
         Act::Abort => Order::Abort,
     };
+    context.may_begin()?;
     let entries = subject.entries().await?;
     let history = History::of(&entries);
     if let Some(open) = history.open() {
-        let arrival = go_on(subject, None, order, only, context, landing).await?;
+        let arrival = go_on(subject, None, &entries, order, only, context, landing).await?;
         if act == Act::Abort && arrival == Arrival::Ended(Ending::Arrived) && open.verb != Verb::Abort {
             return Err(Failure::Unfit { run: open.run, why: "it had arrived already".to_owned() });
         }

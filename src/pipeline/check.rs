@@ -1,7 +1,5 @@
 //! Looking for all that would make a deploy fail.
 
-use longshore_contract::Severity;
-
 use super::deploy::{self, Wish};
 use super::{Context, Failure, Landing, Subject, none_open};
 use crate::ledger::History;
@@ -50,12 +48,6 @@ async fn ask(
     } else if let Err(failure) = deploy::plannable(subject, wish, live.as_ref(), context, digest.as_ref()) {
         found.push(failure);
     }
-    let findings = subject.provider.preflight(&subject.at.function).await?;
-    for finding in findings {
-        match finding.severity {
-            Severity::Blocking => found.push(Failure::Blocked(finding)),
-            Severity::Notice => landing.notes.push(finding.message),
-        }
-    }
+    found.extend(deploy::blocking(subject, landing).await?);
     Ok(())
 }

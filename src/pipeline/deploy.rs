@@ -7,7 +7,7 @@ use longshore_contract::{Config, Digest, Function, Platform, Qualifier, RunId, S
 use super::facts;
 use super::stages::{self, Stage};
 use super::{Arrival, Context, Failure, Landed, Landing, Subject, none_open};
-use crate::image::{Image, ImageSource};
+use crate::image::{self, Image, ImageSource};
 use crate::ledger::{ConfigFacts, Event, History, Meant, Opened, Recalled, Step, Verb};
 use crate::manifest::{ScanPolicy, Smoke};
 use crate::progress;
@@ -47,6 +47,12 @@ impl Wish {
     /// What the ledger keeps of it: the names of what is stated and a digest of everything but the image and the way.
     pub(super) fn facts(&self, run: RunId) -> ConfigFacts {
         facts::of(self, run)
+    }
+
+    /// What the image is to run on there: what is stated, else what that cloud runs first.
+    pub(super) fn platform_on(&self, subject: &Subject) -> Option<Platform> {
+        let first = || subject.provider.capabilities().platforms.first().cloned();
+        self.platform.clone().or_else(first)
     }
 
     /// The shares on the way, without the last one.
@@ -115,16 +121,8 @@ pub(super) async fn open_image(
     context: &Context,
     landing: &mut Landing,
 ) -> Result<Image, Failure> {
-    let platform =
-        wish.platform.clone().or_else(|| subject.provider.capabilities().platforms.first().cloned());
-    let open = crate::image::Context { directory: wish.directory.clone(), platform: platform.clone() };
-    let source = wish.source.clone();
-    let image = tokio::task::spawn_blocking(move || {
-        let image = crate::image::open(&source, &open)?;
-        platform.map_or_else(|| Ok(image.clone()), |platform| image.clone().pick(&platform))
-    })
-    .await
-    .expect("opening an image does not panic")?;
+    let around = image::Context { directory: wish.directory.clone(), platform: wish.platform_on(subject) };
+    let image = image::open_for(wish.source.clone(), around).await?;
     landing.image = Some(Landed {
         source: Some(wish.source_text.clone()),
         digest: image.digest.clone(),
@@ -180,13 +178,19 @@ async fn preflight(
     landing: &mut Landing,
 ) -> Result<(), Failure> {
     plannable(subject, wish, live, context, Some(digest))?;
-    for finding in subject.provider.preflight(&subject.at.function).await? {
-        match finding.severity {
-            Severity::Blocking => return Err(Failure::Blocked(finding)),
-            Severity::Notice => landing.notes.push(finding.message),
-        }
+    match blocking(subject, landing).await?.into_iter().next() {
+        Some(finding) => Err(finding),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// What the cloud finds in the way. What it finds and is not in the way is noted.
+pub(super) async fn blocking(subject: &Subject, landing: &mut Landing) -> Result<Vec<Failure>, Failure> {
+    let findings = subject.provider.preflight(&subject.at.function).await?;
+    let (blocking, notices): (Vec<_>, Vec<_>) =
+        findings.into_iter().partition(|finding| finding.severity == Severity::Blocking);
+    landing.notes.extend(notices.into_iter().map(|finding| finding.message));
+    Ok(blocking.into_iter().map(Failure::Blocked).collect())
 }
 
 /// Whether there will be a plan. Its refusals depend neither on the version's number nor on the digest, which may not be
@@ -205,7 +209,7 @@ pub(super) fn plannable(
         run: context.run,
         alias: subject.at.clone(),
         to: unknown_version(),
-        digest: digest.cloned().unwrap_or_else(|| crate::image::digest_of(b"")),
+        digest: digest.cloned().unwrap_or_else(|| image::digest_of(b"")),
         strategy: wish.strategy.clone(),
     };
     plan(&spec, subject.provider.capabilities(), live)?;

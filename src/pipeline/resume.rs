@@ -7,7 +7,7 @@ use longshore_contract::RunId;
 use super::deploy::Wish;
 use super::stages::{self, Stage};
 use super::{Arrival, Context, Failure, Landed, Landing, Subject};
-use crate::ledger::{History, Recalled};
+use crate::ledger::{Entry, History, Recalled};
 use crate::shift::{NotTaken, Order, Taken, take_over};
 
 /// Takes the open run of `subject` and goes on with it from the stage in which it stopped. The stages before the plan
@@ -19,21 +19,23 @@ pub async fn resume(
     context: &Context,
     landing: &mut Landing,
 ) -> Result<Arrival, Failure> {
-    go_on(subject, wish, Order::Resume, only, context, landing).await
+    context.may_begin()?;
+    let entries = subject.entries().await?;
+    go_on(subject, wish, &entries, Order::Resume, only, context, landing).await
 }
 
-/// Takes the open run of `subject`, gives it `order`, and drives it to where nothing is left to do.
+/// Takes the open run of `subject`, gives it `order`, and drives it to where nothing is left to do. `entries` are its ledger
+/// as it was just read.
 pub(super) async fn go_on(
     subject: &Subject,
     wish: Option<&Wish>,
+    entries: &[Entry],
     order: Order,
     only: Option<RunId>,
     context: &Context,
     landing: &mut Landing,
 ) -> Result<Arrival, Failure> {
-    context.may_begin()?;
-    let entries = subject.entries().await?;
-    let history = History::of(&entries);
+    let history = History::of(entries);
     let alias = subject.at.to_string();
     let open = history.open().ok_or_else(|| Failure::NothingOpen { alias: alias.clone() })?;
     if let Some(wanted) = only.filter(|wanted| *wanted != open.run) {
@@ -43,14 +45,14 @@ pub(super) async fn go_on(
     landing.from.clone_from(&open.from);
     landing.to.clone_from(&open.to);
     if order == Order::Resume
-        && let Some(recalled) = Recalled::of(open.run, &entries).filter(|recalled| recalled.plan.is_none())
+        && let Some(recalled) = Recalled::of(open.run, entries).filter(|recalled| recalled.plan.is_none())
     {
         // What is not so is found out before the run is taken from whoever has it.
         still_meant(subject, wish, &recalled, context, landing).await?;
     }
     let (ledger, observer) = (subject.ledger.clone(), Arc::new(context.teller(subject)));
     let (key, clock) = (subject.key(), &*context.clock);
-    let taken = take_over(ledger, &key, &entries, order, &context.audit, clock, observer).await;
+    let taken = take_over(ledger, &key, entries, order, &context.audit, clock, observer).await;
     let Taken { mut journal, recalled, rollout } = taken.map_err(|error| refused(error, &alias))?;
     name_image(&recalled, landing);
     if let Some(ending) = recalled.ending.clone() {

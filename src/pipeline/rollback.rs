@@ -40,7 +40,7 @@ pub async fn rollback(
         && asked.is_none()
         && earnest == Earnest::Make
     {
-        let arrival = go_on(subject, None, Order::Rollback, None, context, landing).await?;
+        let arrival = go_on(subject, None, &entries, Order::Rollback, None, context, landing).await?;
         let was_over =
             arrival == Arrival::Ended(Ending::Arrived) && matches!(open.verb, Verb::Deploy | Verb::Promote);
         if !was_over {

@@ -214,13 +214,11 @@ async fn publish(
             "the ledger names an image without its digest",
         )
     })?;
-    let platform =
-        wish.platform.clone().or_else(|| subject.provider.capabilities().platforms.first().cloned());
     let release = Release {
         spec: FunctionSpec {
             name: subject.at.function.clone(),
             image,
-            platform: platform.unwrap_or_else(longshore_contract::Platform::host),
+            platform: wish.platform_on(subject).unwrap_or_else(longshore_contract::Platform::host),
             config: wish.config.clone(),
         },
         intent,

@@ -6,10 +6,9 @@ use longshore_contract::{Invocation, Payload, Qualifier};
 use serde_json::Value;
 
 use super::super::args::{InvokeArgs, OutputArgs};
-use super::super::clouds::Wake;
+use super::super::clouds::{Seat, Wake};
 use super::super::session::{Mode, context, invalid, seats};
 use super::super::{Answer, faults};
-use crate::pipeline::Failure;
 use crate::report::rows::InvocationFacts;
 use crate::report::{Body, Outcome};
 
@@ -20,22 +19,18 @@ const LARGEST_EVENT: u64 = 6 << 20;
 pub(super) async fn invoke(args: &InvokeArgs, output: &OutputArgs) -> Result<Answer, Answer> {
     let context = context(output, Mode::Reading, None);
     let payload = payload(args)?;
-    let mut seats = seats(&context, &args.subject, Wake::Existing).await?;
-    let (Some(seat), true) = (seats.pop(), seats.is_empty()) else {
+    let seats = seats(&context, &args.subject, Wake::Existing).await?;
+    let [seat] = <[Seat; 1]>::try_from(seats).map_err(|seats| {
         let names: Vec<String> = seats.iter().map(|seat| seat.who.name.to_string()).collect();
-        return Err(invalid(format!("invoke asks one function: name one of {}", names.join(", "))));
-    };
-    let told_no = |failure: Failure| {
-        let (outcome, fault) = faults::of_failure(&failure);
-        Answer::failed(outcome, vec![fault])
-    };
-    let subject = seat.subject.map_err(told_no)?;
+        invalid(format!("invoke asks one function: name one of {}", names.join(", ")))
+    })?;
+    let subject = seat.subject.map_err(|failure| Answer::of_failure(&failure))?;
     let at = match &args.version {
         Some(version) => Qualifier::Version(version.clone()),
         None => Qualifier::Alias(subject.at.alias.clone()),
     };
     let answer = subject.provider.functions().invoke(&subject.at.function, &at, &payload).await;
-    let answer = answer.map_err(|error| told_no(Failure::Cloud(error)))?;
+    let answer = answer.map_err(Answer::of_cloud)?;
     Ok(told(&format!("{}:{at}", subject.at.function), answer))
 }
 

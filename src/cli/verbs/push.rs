@@ -1,12 +1,10 @@
 //! `push`: an image to registries, without a manifest.
 
-use std::sync::Arc;
-
 use longshore_contract::{Calls, PlainHttp, Reference};
 
 use super::super::args::{OutputArgs, PushArgs};
 use super::super::session::{Mode, context, invalid, side_by_side};
-use super::super::{Answer, exit, faults, hints, rows};
+use super::super::{Answer, faults, rows};
 use crate::image::{self, Image, ImageSource, Verify};
 use crate::pipeline::{Failure, Landed, Teller};
 use crate::progress::{Event, UnitName};
@@ -21,7 +19,6 @@ pub(super) async fn push(args: &PushArgs, output: &OutputArgs) -> Result<Answer,
     let image = open(source, args).await?;
     let unit = |reference: &Reference| UnitName { function: reference.to_string(), target: String::new() };
     let verify = if args.verify { Verify::Hash } else { Verify::Size };
-    let image = Arc::new(image);
     let images = side_by_side(destinations, async |destination: Destination| {
         let calls = Calls::default();
         let unit = unit(&destination.reference);
@@ -66,19 +63,8 @@ async fn open(source: ImageSource, args: &PushArgs) -> Result<Image, Answer> {
             vec![faults::fault("system", format!("the working directory: {error}"), None)],
         )
     })?;
-    let around = image::Context { directory, platform: platform.clone() };
-    let opened = tokio::task::spawn_blocking(move || {
-        let image = image::open(&source, &around)?;
-        match platform {
-            Some(platform) => image.pick(&platform),
-            None => Ok(image),
-        }
-    });
-    let opened = opened.await.expect("opening an image does not panic");
-    opened.map_err(|error| {
-        let (outcome, fault) = faults::of_failure(&Failure::Image(error));
-        Answer::failed(outcome, vec![fault])
-    })
+    let opened = image::open_for(source, image::Context { directory, platform }).await;
+    opened.map_err(|error| Answer::of_failure(&Failure::Image(error)))
 }
 
 fn row(image: &Image, destination: &Destination, result: Result<Pushed, Failure>, calls: &Calls) -> PushRow {
@@ -108,7 +94,7 @@ fn row(image: &Image, destination: &Destination, result: Result<Pushed, Failure>
             error: None,
         },
         Err(failure) => {
-            let (outcome, kind) = exit::of_failure(&failure);
+            let (outcome, fault) = faults::of_failure(&failure);
             PushRow {
                 image: Some(landed(None)),
                 destination,
@@ -117,7 +103,7 @@ fn row(image: &Image, destination: &Destination, result: Result<Pushed, Failure>
                 blobs: BlobCounts::default(),
                 replaced: None,
                 calls: CallCounts::from(calls),
-                error: Some(faults::fault(kind, failure.to_string(), hints::of_failure(&failure))),
+                error: Some(fault),
             }
         }
     }

@@ -1,29 +1,24 @@
 //! `status`: what is live and which runs are open.
 
-use longshore_contract::Calls;
-
 use super::super::args::{OutputArgs, SubjectArgs};
 use super::super::clouds::{Seat, Wake};
-use super::super::session::{Mode, context, seats, side_by_side};
+use super::super::session::{Mode, Visited, context, seats, side_by_side, visit};
 use super::super::{Answer, faults, rows};
-use crate::pipeline::{Landing, status as pipeline};
+use crate::manifest::Unit;
+use crate::pipeline::{Landing, Subject, status as pipeline};
 use crate::report::Outcome;
 
 /// Shows what is live.
 pub(super) async fn status(args: &SubjectArgs, output: &OutputArgs) -> Result<Answer, Answer> {
     let context = context(output, Mode::Reading, None);
     let seats = seats(&context, args, Wake::Existing).await?;
-    let done = side_by_side(seats, async |Seat { who, subject, .. }: Seat| {
-        let mut landing = Landing::default();
-        let (calls, result) = match subject {
-            Ok(subject) => {
-                let result = pipeline::status(&subject, &mut landing).await;
-                landing.url =
-                    subject.provider.functions().url(&subject.at).filter(|_| landing.routing.is_some());
-                (subject.calls, result)
-            }
-            Err(failure) => (Calls::default(), Err(failure)),
-        };
+    let done = side_by_side(seats, async |seat: Seat| {
+        let visited = visit(seat, &async |subject: &Subject, _: Option<&Unit>, landing: &mut Landing| {
+            pipeline::status(subject, landing).await
+        });
+        let Visited { who, calls, mut landing, result } = visited.await;
+        // An alias that does not exist is not reached anywhere yet.
+        landing.url = landing.url.filter(|_| landing.routing.is_some());
         let run = landing.run;
         let row = match result {
             Ok(status) => {
