@@ -194,6 +194,7 @@ impl Instances {
             command: settings.command,
             environment: environment.into_iter().map(|(key, value)| (key, Secret::new(value))).collect(),
             port: settings.port.map_or(Port::Free, Port::Fixed),
+            memory: settings.memory,
             log: slot.log.clone(),
             patience: Runner::PATIENCE,
         };

@@ -8,7 +8,6 @@ use axum::http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use crate::runner::Instance;
 
@@ -81,7 +80,7 @@ impl Upstream {
     }
 
     async fn connect(&self) -> Result<SendRequest<Body>, Box<dyn std::error::Error + Send + Sync>> {
-        let stream = TcpStream::connect(self.instance.address()).await?;
+        let stream = self.instance.connect().await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // The connection's own end is told to whoever waits for an answer on it.
