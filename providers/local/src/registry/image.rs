@@ -52,6 +52,8 @@ pub enum Packing {
     Plain,
     /// With gzip.
     Gzip,
+    /// With zstd.
+    Zstandard,
 }
 
 /// Why an image cannot be run here.
@@ -76,14 +78,14 @@ pub enum ImageRefusal {
         host: Platform,
     },
     /// A layer is of a kind that cannot be unpacked.
-    #[error("layer {digest} is {media_type:?}, which cannot be unpacked here{hint}")]
+    #[error(
+        "layer {digest} is {media_type:?}, which cannot be unpacked here: plain, gzip and zstd layers can"
+    )]
     LayerKind {
         /// The layer.
         digest: Digest,
         /// Its media type.
         media_type: String,
-        /// What would help, after a colon; empty where nothing is known to.
-        hint: &'static str,
     },
     /// A blob that the manifest names is gone.
     #[error("the registry has no blob {digest}, which image {image} needs: push the image again")]
@@ -224,14 +226,10 @@ fn layer(of: Descriptor, diff_id: Digest) -> Result<Layer, ImageRefusal> {
         | "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
         | "application/vnd.docker.image.rootfs.diff.tar.gzip"
         | "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip" => Packing::Gzip,
+        "application/vnd.oci.image.layer.v1.tar+zstd"
+        | "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd" => Packing::Zstandard,
         other => {
-            let hint = match other.contains("zstd") {
-                true => {
-                    ": build it with gzip layers (docker buildx: compression=gzip,force-compression=true)"
-                }
-                false => "",
-            };
-            return Err(ImageRefusal::LayerKind { digest: of.digest, media_type: other.to_owned(), hint });
+            return Err(ImageRefusal::LayerKind { digest: of.digest, media_type: other.to_owned() });
         }
     };
     Ok(Layer { digest: of.digest, packing, diff_id })

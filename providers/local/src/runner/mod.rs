@@ -1,14 +1,19 @@
 //! Runs images out of the registry: one process per instance, on a port of loopback.
 
+mod calls;
+mod control;
 mod elf;
 mod ended;
 mod enter;
 mod error;
+mod init;
 mod instance;
 mod launch;
 mod log;
+mod memory;
 mod port;
 mod program;
+mod proxy;
 mod quote;
 mod ready;
 mod roots;
@@ -19,28 +24,33 @@ mod tests;
 mod unpack;
 mod user;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::fs::Permissions;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use longshore_contract::Secret;
+use longshore_contract::{Digest, Secret};
 use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::registry::{Registry, StoredImage};
 
 pub use error::StartError;
 pub use instance::{Exit, Instance};
 pub use port::Port;
-pub use sandbox::Isolation;
+pub use sandbox::{Isolation, Networks, Users};
 pub use unpack::UnpackError;
 
-use instance::{NotReady, Running};
-use log::Logs;
+use instance::{Belongings, NotReady, Reach, Running};
+use launch::Told;
+use log::{Log, Logs};
 use port::Ports;
-use roots::Roots;
+use roots::{Held, Roots};
+use sandbox::Network;
 use unpack::Root;
 use user::User;
 
@@ -93,15 +103,25 @@ impl Runner {
     /// kernel grants. What an earlier process left half unpacked is removed. Only one process may have a directory open
     /// at a time; the caller sees to that.
     pub async fn open(directory: &Path, registry: Registry) -> io::Result<Self> {
-        let runner = Self::with(Isolation::Own, directory, registry).await?;
-        Ok(Self { isolation: probe(directory).await, ..runner })
+        let isolation = probe(directory).await?;
+        Self::with(isolation, directory, registry).await
     }
 
     async fn with(isolation: Isolation, directory: &Path, registry: Registry) -> io::Result<Self> {
         let path = directory.to_owned();
-        let opened = tokio::task::spawn_blocking(move || Roots::open(&path, registry)).await;
+        let users = match &isolation {
+            Isolation::Own { users, .. } => *users,
+            Isolation::None { .. } => Users::One,
+        };
+        let opened = tokio::task::spawn_blocking(move || Roots::open(&path, registry, users)).await;
         let roots = Arc::new(opened.map_err(io::Error::other)??);
         Ok(Self { roots, isolation, ports: Ports::default(), logs: Logs::default() })
+    }
+
+    /// Removes the unpacked images that are not among `images` and that nothing runs on, and the layers that no other is
+    /// made of. Waits until images that are being unpacked are.
+    pub async fn retain(&self, images: HashSet<Digest>) -> io::Result<()> {
+        self.roots.retain(images).await
     }
 
     /// What isolation instances get.
@@ -112,21 +132,57 @@ impl Runner {
     /// Starts a process of the image and does not wait until it listens. Its image is unpacked first where that was not
     /// done yet. When it fails, or is dropped half way, nothing runs.
     pub async fn spawn(&self, launch: &Launch) -> Result<Spawned, StartError> {
-        let root = self.roots.root(&launch.image).await?;
+        let held = self.roots.root(&launch.image).await?;
         let log = self.logs.open(&launch.log).map_err(StartError::disk(&launch.log))?;
-        let lease = self.ports.lease(launch.port, &launch.label)?;
-        let port = lease.port;
-        let api = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(StartError::NoPort)?;
-        let api_address = api.local_addr().map_err(StartError::NoPort)?;
-        let prepared = launch::prepare(launch, &root, &self.isolation, port, api_address)?;
         if let Isolation::None { why } = &self.isolation {
             let note = format!("longshore: started without namespaces, as an ordinary process ({why})\n");
             log.write(note.as_bytes());
         }
-        let (output, child) = prepared.spawn(log).await?;
-        let running = Running::watch(child, lease)
-            .map_err(|source| StartError::Spawn { step: "watching the function".to_owned(), source })?;
-        Ok(Spawned { instance: Instance::new(launch, port, output, running), api })
+        match (launch.port, &self.isolation) {
+            (Port::Fixed(port), Isolation::Own { network: Networks::Own, .. }) => {
+                self.spawn_inside(launch, held, log, Network::around(port)).await
+            }
+            _ => self.spawn_on_host(launch, held, log).await,
+        }
+    }
+
+    /// On the host's network, on a port that nobody else has.
+    async fn spawn_on_host(&self, launch: &Launch, held: Held, log: Arc<Log>) -> Result<Spawned, StartError> {
+        let lease = self.ports.lease(launch.port, &launch.label)?;
+        let port = lease.port;
+        let api = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(StartError::NoPort)?;
+        let told = Told { port, api: api.local_addr().map_err(StartError::NoPort)?, network: None };
+        let prepared = launch::prepare(launch, held.path(), &self.isolation, &told)?;
+        let (output, begun) = prepared.spawn(log).await?;
+        let belongings = Belongings { _lease: Some(lease), _root: held };
+        let running = Running::watch(begun, launch.memory, belongings);
+        let reach = Reach::Host { address: OnceLock::new(), wanted: launch.port };
+        Ok(Spawned { instance: Instance::new(launch, port, reach, output, running), api })
+    }
+
+    /// In a network of its own.
+    async fn spawn_inside(
+        &self,
+        launch: &Launch,
+        held: Held,
+        log: Arc<Log>,
+        network: Network,
+    ) -> Result<Spawned, StartError> {
+        let failed = |source| StartError::Spawn { step: "making a network namespace".to_owned(), source };
+        let api = SocketAddr::from((Ipv4Addr::LOCALHOST, network.api));
+        let told = Told { port: network.port, api, network: Some(network) };
+        let prepared = launch::prepare(launch, held.path(), &self.isolation, &told)?;
+        let (output, mut begun) = prepared.spawn(log).await?;
+        let none = || failed(io::Error::other("its listeners did not come out of it"));
+        let [api, proxy] = begun.listeners.take().ok_or_else(none)?;
+        let listener = |descriptor| TcpListener::from_std(std::net::TcpListener::from(descriptor));
+        let (api, proxy) = (listener(api).map_err(failed)?, listener(proxy).map_err(failed)?);
+        let running = Running::watch(begun, launch.memory, Belongings { _lease: None, _root: held });
+        let reach = Reach::Inside {
+            loopback: OnceLock::new(),
+            _proxy: AbortOnDropHandle::new(tokio::spawn(proxy::serve(proxy))),
+        };
+        Ok(Spawned { instance: Instance::new(launch, network.port, reach, output, running), api })
     }
 
     /// Starts an instance and waits until its port accepts a connection, for as long as `launch.patience`. When it fails,
@@ -154,14 +210,31 @@ pub struct Spawned {
     pub api: TcpListener,
 }
 
-/// What isolation the kernel grants, tried with `directory` as the image.
-async fn probe(directory: &Path) -> Isolation {
-    let anybody = User { user: 0, group: 0, home: None };
-    let planned = Root::open(directory)
-        .map_err(StartError::disk(directory))
-        .and_then(|root| sandbox::plan(&root, &anybody));
-    match planned {
-        Ok(sandbox) => spawn::probe(sandbox).await,
-        Err(error) => Isolation::None { why: error.to_string() },
+/// The best isolation that the kernel grants, tried in `directory`.
+async fn probe(directory: &Path) -> io::Result<Isolation> {
+    let image = directory.join(roots::PROBE);
+    // Whoever the probe becomes must be let into it, which the directory around it is not open for.
+    for place in ["proc", "tmp", "dev"] {
+        std::fs::create_dir_all(image.join(place))?;
     }
+    std::fs::set_permissions(&image, Permissions::from_mode(0o755))?;
+    let root = Root::open(&image)?;
+    let anybody = User { user: 0, group: 0, groups: Vec::new(), home: None };
+    let mut kinds = vec![(Users::One, Networks::Own), (Users::One, Networks::Host)];
+    if rustix::process::geteuid().is_root() {
+        kinds.insert(0, (Users::Many, Networks::Own));
+    }
+    let mut refused = String::new();
+    for (users, network) in kinds {
+        let inside = (network == Networks::Own).then(|| Network::around(8080));
+        let tried = match sandbox::plan(&root, &anybody, users, inside) {
+            Ok(sandbox) => spawn::probe(sandbox).await,
+            Err(error) => Err(error.to_string()),
+        };
+        match tried {
+            Ok(()) => return Ok(Isolation::Own { users, network }),
+            Err(why) => refused = why,
+        }
+    }
+    Ok(Isolation::None { why: refused })
 }

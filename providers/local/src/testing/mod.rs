@@ -201,6 +201,19 @@ impl Tar {
         self.add(EntryType::Regular, path, "", mode, content)
     }
 
+    /// A file that belongs to `user` and `group`.
+    pub(crate) fn owned(mut self, path: &str, user: u64, group: u64, mode: u32, content: &str) -> Self {
+        let mut header = Header::new_gnu();
+        header.set_path(path).unwrap();
+        header.set_size(content.len() as u64);
+        header.set_mode(mode);
+        header.set_uid(user);
+        header.set_gid(group);
+        header.set_cksum();
+        self.0.append(&header, content.as_bytes()).unwrap();
+        self
+    }
+
     pub(crate) fn directory(self, path: &str) -> Self {
         self.add(EntryType::Directory, path, "", 0o755, b"")
     }
