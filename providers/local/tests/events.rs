@@ -314,7 +314,7 @@ async fn an_image_that_cannot_start_says_why_in_its_own_words() {
             Some("lambda"),
             "exited with status 3 before it asked for an event; its last lines: | cannot find",
         ),
-        ("silent", None, "within 10 s"),
+        ("silent", None, "neither listened on port"),
     ] {
         let image = image::push(cloud.registry(), &["/lambda", argument], &[]);
         let config = kind.map_or_else(Config::default, |kind| raw(json!({ "kind": kind })));

@@ -141,13 +141,14 @@ async fn carry(instances: &Arc<Instances>, mut lease: Lease, order: Order) -> Re
     let took = begun.elapsed();
     let log = match mark {
         Some(mark) => {
-            let (version, peak) = (slot.number.to_string(), outcome::peak_mib(&lease.process));
+            lease.process.instance.settled().await;
+            let version = slot.number.to_string();
             let status = match &outcome {
                 Outcome::Failed(Fault::Timeout, _) => Some("timeout"),
                 Outcome::Failed(..) => Some("error"),
                 _ => None,
             };
-            let facts = Facts { id: &id, version: &version, took, memory: memory_mib, peak, status };
+            let facts = Facts { id: &id, version: &version, took, memory: memory_mib, status };
             Some(mark.report(&facts).await)
         }
         None => None,

@@ -184,6 +184,10 @@ async fn stream_out(
                 Some(first) => first,
                 None => pieces.recv().await?,
             };
+            if piece.is_err() {
+                // The server sends what it has only where there is nothing more at once, and an error ends the connection.
+                tokio::task::yield_now().await;
+            }
             Some((piece, (None, pieces)))
         },
     );

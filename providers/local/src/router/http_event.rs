@@ -29,7 +29,7 @@ impl Router {
         order: Order,
     ) -> Result<Carried, RouterError> {
         let Order { id, payload, log, .. } = order;
-        let mark = (log == LogTail::Wanted).then(|| Mark::at(&slot.log));
+        let mark = (log == LogTail::Wanted).then(|| Mark::beginning(&slot.log));
         let begun = std::time::Instant::now();
         let (status, body) = match EventPath::stated(target.kind).or_else(|| slot.event_path()) {
             Some(path) => self.post(slot, target, path, &id, &payload).await?,
@@ -45,7 +45,7 @@ impl Router {
             Some(mark) => {
                 let (version, memory) = (target.version.as_str(), target.memory_mib);
                 let status = failed.then_some("error");
-                let facts = Facts { id: &id, version, took: begun.elapsed(), memory, peak: None, status };
+                let facts = Facts { id: &id, version, took: begun.elapsed(), memory, status };
                 Some(mark.report(&facts).await)
             }
             None => None,

@@ -5,7 +5,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::router::process::Process;
 use crate::runner::Exit;
 use crate::runtime_api::{Broken, PAYLOAD_LIMIT, RequestId, Streamed};
 
@@ -66,6 +65,7 @@ pub(crate) fn crashed(id: &RequestId, exit: Exit) -> Outcome {
     let how = match exit {
         Exit::Status(0) => "Runtime exited without providing a reason".to_owned(),
         Exit::Status(status) => format!("Runtime exited with error: exit status {status}"),
+        Exit::Memory(_) => "Runtime exited with error: signal: killed".to_owned(),
         Exit::Signal(signal) => format!("Runtime exited with error: signal: {}", signal_name(signal)),
     };
     failed(Fault::Crash, "Runtime.ExitError", format!("RequestId: {id} Error: {how}"))
@@ -121,14 +121,6 @@ fn signal_name(signal: i32) -> String {
         other => return other.to_string(),
     };
     name.to_owned()
-}
-
-/// The most memory that a process used so far, in MiB.
-pub(crate) fn peak_mib(process: &Process) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.instance.pid())).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kib.div_ceil(1024))
 }
 
 #[cfg(test)]

@@ -22,9 +22,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) id: &'a RequestId,
     pub(crate) version: &'a str,
     pub(crate) took: Duration,
-    /// What it may use and what it used at most, in MiB.
+    /// What it may use, in MiB.
     pub(crate) memory: u64,
-    pub(crate) peak: Option<u64>,
     /// What went wrong, in a word, where something did.
     pub(crate) status: Option<&'a str>,
 }
@@ -34,6 +33,11 @@ impl Mark {
     pub(crate) fn at(path: &Path) -> Self {
         let length = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
         Self { path: path.to_owned(), length }
+    }
+
+    /// Marks the beginning of the log at `path`, where nobody can say whose lines are whose.
+    pub(crate) fn beginning(path: &Path) -> Self {
+        Self { path: path.to_owned(), length: 0 }
     }
 
     /// The lines since the mark, those of other invocations at the same time among them, between the lines that AWS puts
@@ -56,14 +60,13 @@ fn since(path: &Path, mark: u64) -> std::io::Result<Vec<u8>> {
 }
 
 fn report(lines: &str, facts: &Facts<'_>) -> String {
-    let Facts { id, version, took, memory, peak, status } = facts;
+    let Facts { id, version, took, memory, status } = facts;
     let millis = took.as_secs_f64() * 1000.0;
     let ends = if lines.is_empty() || lines.ends_with('\n') { "" } else { "\n" };
-    let peak = peak.map(|peak| format!("\tMax Memory Used: {peak} MB")).unwrap_or_default();
     let status = status.map(|status| format!("\tStatus: {status}")).unwrap_or_default();
     let whole = format!(
         "START RequestId: {id} Version: {version}\n{lines}{ends}END RequestId: {id}\nREPORT RequestId: {id}\t\
-         Duration: {millis:.2} ms\tBilled Duration: {} ms\tMemory Size: {memory} MB{peak}{status}\t\n",
+         Duration: {millis:.2} ms\tBilled Duration: {} ms\tMemory Size: {memory} MB{status}\t\n",
         millis.ceil()
     );
     let mut from = whole.len().saturating_sub(LIMIT);
@@ -86,11 +89,11 @@ mod tests {
         std::fs::write(&path, "before\nduring\nmore").unwrap();
         let id = RequestId::generate();
         let took = Duration::from_micros(1500);
-        let facts = Facts { id: &id, version: "7", took, memory: 128, peak: Some(3), status: None };
+        let facts = Facts { id: &id, version: "7", took, memory: 128, status: None };
         let told = mark.report(&facts).await;
         let expected = format!(
             "START RequestId: {id} Version: 7\nduring\nmore\nEND RequestId: {id}\nREPORT RequestId: {id}\tDuration: \
-             1.50 ms\tBilled Duration: 2 ms\tMemory Size: 128 MB\tMax Memory Used: 3 MB\t\n"
+             1.50 ms\tBilled Duration: 2 ms\tMemory Size: 128 MB\t\n"
         );
         assert_eq!(told, expected);
     }
@@ -102,7 +105,7 @@ mod tests {
         let id = RequestId::generate();
         let took = Duration::ZERO;
         let status = Some("timeout");
-        let facts = Facts { id: &id, version: "7", took, memory: 128, peak: None, status };
+        let facts = Facts { id: &id, version: "7", took, memory: 128, status };
         let none = Mark::at(&path).report(&facts).await;
         assert!(none.starts_with(&format!("START RequestId: {id} Version: 7\nEND")), "{none}");
         assert!(none.ends_with("MB\tStatus: timeout\t\n"), "{none}");
@@ -116,7 +119,7 @@ mod tests {
     fn no_more_than_the_last_four_kilobytes_are_handed_out() {
         let id = RequestId::generate();
         let took = Duration::ZERO;
-        let facts = Facts { id: &id, version: "7", took, memory: 128, peak: None, status: None };
+        let facts = Facts { id: &id, version: "7", took, memory: 128, status: None };
         let told = report(&"ä".repeat(4000), &facts);
         assert!(told.len() <= LIMIT && told.len() > LIMIT - 4, "{}", told.len());
         assert!(told.starts_with('ä'));

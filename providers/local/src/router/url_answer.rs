@@ -167,7 +167,10 @@ fn body(object: &Map<String, Value>) -> Result<Bytes, Malformed> {
 mod tests {
     use super::*;
 
-    fn told(payload: &str) -> Result<(u16, Vec<(String, String)>, String), String> {
+    /// A status, headers and a body.
+    type Told = (u16, Vec<(String, String)>, String);
+
+    fn told(payload: &str) -> Result<Told, String> {
         let response = answer(Bytes::from(payload.to_owned())).map_err(|error| error.to_string())?;
         let headers = response.headers().iter();
         let headers =

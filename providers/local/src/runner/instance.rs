@@ -153,6 +153,11 @@ impl Instance {
         quote(&self.output.tail(), &self.secrets)
     }
 
+    /// Waits until everything that it wrote so far is in its log, for a moment at most.
+    pub async fn settled(&self) {
+        self.output.settled().await;
+    }
+
     /// Waits until it has ended: all of its processes are gone and its port is free. What it wrote last is in
     /// [`Instance::tail`] then. Any number may wait, and it may have ended long ago.
     pub async fn exited(&self) -> Exit {

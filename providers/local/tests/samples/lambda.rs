@@ -9,6 +9,8 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::sync::OnceLock;
+use std::time::SystemTime;
 
 fn main() {
     match std::env::args().nth(1).as_deref() {
@@ -27,7 +29,7 @@ fn main() {
         },
         _ => {}
     }
-    println!("started as {}", std::process::id());
+    println!("started as {}", identity());
     loop {
         let (status, headers, event) = call("GET", "/2018-06-01/runtime/invocation/next", &[], b"");
         assert_eq!(status, 200);
@@ -106,11 +108,11 @@ fn serve(headers: &str, event: &str) {
             let mut holder = TcpStream::connect(("127.0.0.1", port)).expect("somebody listens");
             let mut byte = [0];
             let _ = holder.read(&mut byte);
-            answer(&format!("{{\"pid\":{}}}", std::process::id()));
+            answer(&format!("{{\"pid\":\"{}\"}}", identity()));
         }
         _ => answer(&format!(
-            "{{\"pid\":{},\"deadline\":{},\"arn\":\"{}\",\"trace\":\"{}\",\"context\":\"{}\",\"event\":{event}}}",
-            std::process::id(),
+            "{{\"pid\":\"{}\",\"deadline\":{},\"arn\":\"{}\",\"trace\":\"{}\",\"context\":\"{}\",\"event\":{event}}}",
+            identity(),
             header(headers, "lambda-runtime-deadline-ms").expect("a deadline"),
             header(headers, "lambda-runtime-invoked-function-arn").expect("a name"),
             header(headers, "lambda-runtime-trace-id").expect("a trace"),
@@ -172,4 +174,10 @@ fn receive(stream: TcpStream) -> (u16, String, Vec<u8>) {
     let mut body = vec![0; length];
     reader.read_exact(&mut body).expect("a body");
     (status, head, body)
+}
+
+/// Tells this process from any other: its number may be the same in another namespace.
+fn identity() -> u128 {
+    static IDENTITY: OnceLock<u128> = OnceLock::new();
+    *IDENTITY.get_or_init(|| SystemTime::UNIX_EPOCH.elapsed().expect("a clock").as_nanos())
 }
