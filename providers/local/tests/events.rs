@@ -98,6 +98,20 @@ async fn an_event_comes_with_what_a_runtime_asks_for_and_its_answer_goes_back() 
 }
 
 #[tokio::test]
+async fn an_invocations_log_has_the_line_that_was_written_just_before_the_answer() {
+    let (cloud, _) = asking(Config::default()).await;
+    for number in 0..20 {
+        let event = json!({ "do": "say", "text": format!("line {number}") }).to_string();
+        let tail = [("x-amz-log-type", "Tail")];
+        let answer = invoke_with(&cloud, "shop/invocations", &tail, event.as_bytes());
+        let log = STANDARD.decode(answer.header("x-amz-log-result").expect("a log")).expect("Base64");
+        let log = String::from_utf8(log).expect("text");
+        let lines: Vec<&str> = log.lines().filter(|line| line.starts_with("line ")).collect();
+        assert_eq!(lines, [format!("line {number}")], "{log}");
+    }
+}
+
+#[tokio::test]
 async fn every_form_of_a_functions_name_is_answered() {
     let (cloud, _) = asking(Config::default()).await;
     for (name, executed) in [
