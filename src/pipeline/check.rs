@@ -48,6 +48,9 @@ async fn ask(
     } else if let Err(failure) = deploy::plannable(subject, wish, live.as_ref(), context, digest.as_ref()) {
         found.push(failure);
     }
+    if let Err(failure) = super::clear::scannable(subject, wish, landing) {
+        found.push(failure);
+    }
     found.extend(deploy::blocking(subject, landing).await?);
     Ok(())
 }

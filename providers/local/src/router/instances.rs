@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use longshore_contract::{FunctionName, Secret};
 use longshore_model::{Content, Service};
 use tokio_util::task::TaskTracker;
@@ -16,7 +17,7 @@ use crate::control::store::Store;
 use crate::control::wire::{Settings, TrafficView};
 use crate::registry::Registry;
 use crate::router::error::{Failure, RouterError};
-use crate::router::meter::Meter;
+use crate::router::meter::{Counts, Meter};
 use crate::router::upstream::Upstream;
 use crate::runner::{Launch, Port, Runner, StartError};
 use crate::state::StateDirectory;
@@ -249,17 +250,34 @@ impl Instances {
         slots.sort_by(|a, b| (&a.function, a.number).cmp(&(&b.function, b.number)));
         slots
             .iter()
-            .map(|slot| TrafficView {
-                function: slot.function.clone(),
-                version: named(slot.number),
-                instances: u32::from(slot.current().upstream.is_some()),
-                invocations: slot.meter.invocations(),
-                errors: slot.meter.errors(),
-                p50_ms: slot.meter.quantile_ms(50),
-                p95_ms: slot.meter.quantile_ms(95),
+            .map(|slot| {
+                let total = slot.meter.total();
+                TrafficView {
+                    function: slot.function.clone(),
+                    version: named(slot.number),
+                    instances: u32::from(slot.current().upstream.is_some()),
+                    invocations: total.invocations,
+                    errors: total.errors,
+                    throttles: total.throttles,
+                    p50_ms: total.latencies.quantile_ms(50),
+                    p95_ms: total.latencies.quantile_ms(95),
+                }
             })
-            .filter(|row| row.instances > 0 || row.invocations > 0)
+            .filter(|row| row.instances > 0 || row.invocations > 0 || row.throttles > 0)
             .collect()
+    }
+
+    /// What version `number` did between the two; `None` where it was never asked for.
+    pub(crate) fn measured(
+        &self,
+        function: &FunctionName,
+        number: u64,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Option<Counts> {
+        let key = (function.clone(), number);
+        let slot = self.slots.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()?;
+        Some(slot.meter.window(from, until))
     }
 
     fn all(&self) -> Vec<Arc<Slot>> {

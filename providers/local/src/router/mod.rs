@@ -3,8 +3,9 @@
 mod error;
 pub(crate) mod forward;
 pub(crate) mod headers;
+mod histogram;
 pub(crate) mod instances;
-mod meter;
+pub(crate) mod meter;
 mod path;
 mod split;
 mod upstream;
