@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use longshore_contract::{
-    Disposition, Error, ErrorKind, Qualifier, Reference, ScanProgress, ScanTicket, ScanTrigger, Scanner,
-    StoredImage,
+    Digest, Disposition, Error, ErrorKind, Qualifier, Reference, ScanProgress, ScanTicket, ScanTrigger,
+    Scanner, StoredImage,
 };
 
 use super::deploy::{Asking, ScanWish, Wish};
 use super::{Context, Failure, Landing, Subject};
 use crate::ledger::{Event, Journal, ScanWaiver, Scanning};
-use crate::manifest::{News, OnAbsent, ScanPolicy};
+use crate::manifest::{News, OnAbsent};
 use crate::progress;
 use crate::scan::{self, Absence, Before, Evidence, Judged, Next, Refusal, Verdict, judge, waive};
 
@@ -71,21 +71,13 @@ pub(super) async fn clear(
                 None => start_late(subject, wish, context, reference, journal).await?,
             };
             let image = stored(reference)?;
-            let known = evidence_of(subject, scan, context, &image, scanning, landing).await?;
-            match known {
-                None => None,
-                Some(evidence) => {
-                    let before = before(subject, wish, &scan.policy, context).await?;
-                    Some(decide(scan, &evidence, &before, context))
-                }
-            }
+            judged(subject, wish, scan, context, &image, scanning, landing).await?
         }
     };
     let Some(judged) = judged else {
         journal.append(context.clock.now(), Event::Cleared { verdict: None, scan: None }).await?;
         return Ok(());
     };
-    landing.notes.extend(judged.notes.iter().cloned());
     landing.scan = Some(judged.clone());
     let (verdict, findings) = (judged.verdict.word(), judged.record.findings);
     context.tell(subject, progress::Event::Scanned { verdict, findings });
@@ -97,6 +89,42 @@ pub(super) async fn clear(
             Ok(())
         }
     }
+}
+
+/// Says what the stage would refuse, as far as that can be known without starting a scan or waiting for one.
+pub(super) async fn foresee(
+    subject: &Subject,
+    wish: &Wish,
+    context: &Context,
+    digest: &Digest,
+    landing: &mut Landing,
+) -> Result<(), Failure> {
+    let Some(scan) = &wish.scan else { return Ok(()) };
+    let repository = subject.provider.registry().repository(&wish.repository)?;
+    let image = StoredImage { repository, tag: wish.tag.clone(), digest: digest.clone() };
+    match judged(subject, wish, scan, context, &image, None, landing).await? {
+        Some(judged) if judged.verdict == Verdict::Refused => Err(Failure::Scan(refusal(&judged))),
+        _ => Ok(()),
+    }
+}
+
+/// The verdict, with its notes told; `None` where a scan would have to be started or waited for to know it, and only
+/// looking was asked for.
+async fn judged(
+    subject: &Subject,
+    wish: &Wish,
+    scan: &ScanWish,
+    context: &Context,
+    image: &StoredImage,
+    scanning: Option<Scanning>,
+    landing: &mut Landing,
+) -> Result<Option<Judged>, Failure> {
+    let evidence = evidence_of(subject, scan, context, image, scanning, landing).await?;
+    let Some(evidence) = evidence else { return Ok(None) };
+    let before = before(subject, wish, scan, context).await?;
+    let judged = decide(scan, &evidence, &before, context);
+    landing.notes.extend(judged.notes.iter().cloned());
+    Ok(Some(judged))
 }
 
 /// Starts the scan of a run whose earlier driver came as far as the push and no further, and stores its ticket.
@@ -153,6 +181,12 @@ async fn evidence_of(
     }
 }
 
+/// What is known of the image's findings at once; `None` where its scan is under way.
+async fn glance(scanner: &dyn Scanner, image: &StoredImage) -> Result<Option<Evidence>, Failure> {
+    let ticket = scanner.start(image).await?;
+    Ok(evidence(scanner.poll(&ticket).await?, image)?.ok())
+}
+
 /// What is known of the image's findings, after starting or joining its scan and waiting for it.
 pub(super) async fn known(
     scanner: &dyn Scanner,
@@ -182,10 +216,10 @@ pub(super) fn decide(scan: &ScanWish, evidence: &Evidence, before: &Before, cont
 pub(super) async fn before(
     subject: &Subject,
     wish: &Wish,
-    policy: &ScanPolicy,
+    scan: &ScanWish,
     context: &Context,
 ) -> Result<Before, Failure> {
-    let (News::OnlyNew, Some(scanner)) = (policy.news, subject.provider.scanner()) else {
+    let (News::OnlyNew, Some(scanner)) = (scan.policy.news, subject.provider.scanner()) else {
         return Ok(Before::Nothing);
     };
     let alias = Qualifier::Alias(subject.at.alias.clone());
@@ -197,8 +231,13 @@ pub(super) async fn before(
     };
     let repository = subject.provider.registry().repository(&wish.repository)?;
     let image = StoredImage { repository, tag: None, digest };
-    match known(scanner, &image, policy.deadline, context).await {
-        Ok(evidence) => Ok(Before::Image(evidence)),
+    let found = match scan.asking {
+        Asking::Scan => known(scanner, &image, scan.policy.deadline, context).await.map(Some),
+        Asking::Look => glance(scanner, &image).await,
+    };
+    match found {
+        Ok(Some(evidence)) => Ok(Before::Image(evidence)),
+        Ok(None) => Ok(not_scanned("its report is being made".to_owned())),
         // What is live may have come from another repository, or be gone from it.
         Err(Failure::Cloud(error)) if error.kind == ErrorKind::NotFound => Ok(not_scanned(error.to_string())),
         Err(failure) => Err(failure),

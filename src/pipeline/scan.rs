@@ -47,7 +47,7 @@ pub async fn scan(
         Which::Live => live(subject, wish).await?,
     };
     let compared = match which {
-        Which::Meant => before(subject, wish, &scan.policy, context).await?,
+        Which::Meant => before(subject, wish, scan, context).await?,
         // What is live brings nothing new: all of it counts.
         Which::Live => Before::Nothing,
     };
