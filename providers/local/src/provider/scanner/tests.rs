@@ -366,6 +366,15 @@ async fn a_report_that_names_no_image_counts_only_under_the_digest() {
 }
 
 #[tokio::test]
+async fn a_report_by_the_images_id_counts_under_the_digest_before_the_image_is_pushed() {
+    let folder = Folder::new();
+    folder.write("team/shop.json", trivy(&[], OTHER));
+    assert!(folder.absent().await.contains("is about sha256:2222"));
+    folder.write(&format!("{}.json", hex()), trivy(&[], OTHER));
+    assert!(matches!(folder.look().await, Ok(ScanProgress::Finished(_))));
+}
+
+#[tokio::test]
 async fn a_report_that_is_being_written_is_waited_for() {
     let folder = Folder::new();
     folder.write(&format!("{}.json.partial", hex()), "{");
