@@ -4,7 +4,7 @@
 //! functions' requests. The provider side talks to it with one HTTP request per operation and keeps nothing of its own.
 //!
 //! Reading order: `state` is what lies in the directory, `control` what can be asked of the daemon and how writes are kept,
-//! `router` how requests reach functions, `daemon` how all of it is started and ended, `provider` the contract's side.
+//! `runtime_api` how functions ask for events, `router` how requests reach functions, `daemon` how all of it is started and ended, `provider` the contract's side.
 
 use longshore_contract::{Registration, SettingKey, SettingKind};
 
@@ -15,6 +15,7 @@ mod reactor;
 pub mod registry;
 mod router;
 pub mod runner;
+mod runtime_api;
 mod state;
 #[cfg(test)]
 mod testing;

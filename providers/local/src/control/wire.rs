@@ -11,6 +11,8 @@ use longshore_contract::{
 use longshore_model::Configuration;
 use serde::{Deserialize, Serialize};
 
+use crate::control::raw::{Kind, Raw};
+
 /// What every path of the API begins with.
 pub(crate) const PREFIX: &str = "/_longshore/1";
 
@@ -38,15 +40,27 @@ pub(crate) struct Settings {
     pub(crate) command: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) environment: Option<BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) kind: Option<Kind>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) instances: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) concurrency: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) health: Option<String>,
 }
 
+/// How long a request may take where the function's settings do not say.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
+
 impl Settings {
-    /// The settings that `config` states. Its `raw` fields are not among them: this cloud has none.
-    pub(crate) fn stated(config: &Config) -> Self {
+    /// The settings that `config` states; what is wrong in its `raw` fields, where something is.
+    pub(crate) fn stated(config: &Config) -> Result<Self, String> {
         let environment = config.environment.as_ref().map(|environment| {
             environment.iter().map(|(key, value)| (key.clone(), value.expose().to_owned())).collect()
         });
-        Self {
+        let Raw { kind, instances, concurrency, health } = Raw::stated(&config.raw)?;
+        Ok(Self {
             role: config.role.clone(),
             memory: config.memory,
             timeout_ms: config.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
@@ -54,11 +68,17 @@ impl Settings {
             handler: config.handler.clone(),
             command: config.command.clone(),
             environment,
-        }
+            kind,
+            instances,
+            concurrency,
+            health,
+        })
     }
 
     /// The same in the contract's words.
     pub(crate) fn config(self) -> Config {
+        let Self { kind, instances, concurrency, health, .. } = self;
+        let raw = Raw { kind, instances, concurrency, health };
         let environment = self.environment.map(|environment| {
             environment.into_iter().map(|(key, value)| (key, Secret::new(value))).collect()
         });
@@ -70,7 +90,7 @@ impl Settings {
             handler: self.handler,
             command: self.command,
             environment,
-            raw: BTreeMap::new(),
+            raw: raw.fields(),
         }
     }
 
@@ -246,11 +266,11 @@ mod tests {
             handler: Some("h".to_owned()),
             command: Some(vec!["/app".to_owned()]),
             environment: Some([("A".to_owned(), Secret::new("1"))].into()),
-            raw: BTreeMap::new(),
+            raw: [("kind".to_owned(), serde_json::json!("lambda"))].into(),
         };
-        let kept = Settings::stated(&config).configuration().unwrap();
+        let kept = Settings::stated(&config).unwrap().configuration().unwrap();
         assert_eq!(Settings::kept(&kept).unwrap().config(), config);
-        let nothing = Settings::stated(&Config::default()).configuration().unwrap();
+        let nothing = Settings::stated(&Config::default()).unwrap().configuration().unwrap();
         assert_eq!(nothing, Configuration::default());
     }
 }

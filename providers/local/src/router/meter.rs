@@ -65,7 +65,6 @@ impl Meter {
     }
 
     /// Counts a request that was turned away.
-    #[cfg_attr(not(test), expect(dead_code, reason = "this router has no limit yet"))]
     pub(crate) fn throttle(&self) {
         self.at(Timestamp::now(), |counts| counts.throttles += 1);
     }

@@ -5,14 +5,24 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ExitStatus};
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use longshore_contract::Secret;
 use rustix::process::{Pid, Signal};
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::ended::Ended;
-use super::port::Lease;
+use super::error::StartError;
+use super::log::Output;
+use super::port::{self, Lease, Port};
+use super::quote::quote;
+use super::{Launch, ready};
+
+/// How long the last lines of a process that has ended are waited for. Whoever it left behind may keep its output open.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,21 +63,47 @@ impl From<ExitStatus> for Exit {
     }
 }
 
-/// A running function that accepts connections. Dropping it kills the process and everything in its process group.
+/// A function's process. Dropping it kills the process and everything in its process group.
 #[derive(Debug)]
 pub struct Instance {
-    address: SocketAddr,
+    port: u16,
+    stated: Port,
+    /// Which of loopback's addresses it listens on, once that was found out.
+    address: OnceLock<SocketAddr>,
+    output: Output,
+    secrets: Vec<Secret>,
     running: Running,
 }
 
 impl Instance {
-    pub(super) fn new(address: SocketAddr, running: Running) -> Self {
-        Self { address, running }
+    pub(super) fn new(launch: &Launch, port: u16, output: Output, running: Running) -> Self {
+        let (stated, secrets) = (launch.port, launch.secrets());
+        Self { port, stated, address: OnceLock::new(), output, secrets, running }
     }
 
-    /// Where it accepts connections, on loopback.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Opens a connection to the port that the function was told.
+    pub async fn connect(&self) -> io::Result<TcpStream> {
+        if let Some(address) = self.address.get() {
+            return TcpStream::connect(address).await;
+        }
+        let (stream, address) = ready::connect(self.port).await?;
+        let _ = self.address.set(address);
+        Ok(stream)
+    }
+
+    /// Waits until its port accepts a connection: for ever, where it never does.
+    pub async fn listens(&self) {
+        let mut pause = Duration::from_millis(1);
+        while self.connect().await.is_err() {
+            // There is nothing to wait on until somebody listens; the pause grows so that a slow start costs little.
+            tokio::time::sleep(pause).await;
+            pause = (pause * 3 / 2).min(Duration::from_millis(50));
+        }
+    }
+
+    /// The port that the function was told in `PORT`.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Its process, which is also its session and its process group.
@@ -75,16 +111,62 @@ impl Instance {
         self.running.pid
     }
 
-    /// Waits until it has ended: it was reaped, its process group is gone and its port is free. Any number may wait, and
-    /// it may have ended long ago.
+    /// The last lines that it wrote, oldest first, bounded and without the values of its environment.
+    pub fn tail(&self) -> Vec<String> {
+        quote(&self.output.tail(), &self.secrets)
+    }
+
+    /// Waits until it has ended: it was reaped, its process group is gone and its port is free. What it wrote last is in
+    /// [`Instance::tail`] then. Any number may wait, and it may have ended long ago.
     pub async fn exited(&self) -> Exit {
-        self.running.exited().await
+        let exit = self.running.exited().await;
+        let _ = tokio::time::timeout(LAST_WORDS, self.output.ended()).await;
+        exit
+    }
+
+    /// Whether it may have ended because another program took its port between the choice of it and its start; to spawn
+    /// again helps then. To be asked once it has ended.
+    pub fn lost_its_port(&self) -> bool {
+        self.stated == Port::Free && port::is_listened_on(self.port)
     }
 
     /// Asks it to end (SIGTERM to its process group), kills the group when it has not after `grace`, and waits as
     /// [`Instance::exited`] does.
     pub async fn stop(&self, grace: Duration) -> Exit {
-        self.running.stop(grace).await
+        self.running.stop(grace).await;
+        self.exited().await
+    }
+
+    /// Waits until it listens, ends, or `patience` is over. It is stopped where this fails.
+    pub(super) async fn ready(self, patience: Duration) -> Result<Self, NotReady> {
+        tokio::select! {
+            biased;
+            exit = self.exited() => {
+                if self.lost_its_port() {
+                    return Err(NotReady::Raced);
+                }
+                Err(StartError::Exited { exit, port: self.port, tail: self.tail() }.into())
+            }
+            () = self.listens() => Ok(()),
+            () = tokio::time::sleep(patience) => {
+                self.stop(Duration::ZERO).await;
+                Err(StartError::Silent { port: self.port, patience, tail: self.tail() }.into())
+            }
+        }
+        .map(|()| self)
+    }
+}
+
+/// Why an instance did not come to listen.
+pub(super) enum NotReady {
+    /// Somebody else listened on its port first.
+    Raced,
+    Failed(StartError),
+}
+
+impl From<StartError> for NotReady {
+    fn from(error: StartError) -> Self {
+        Self::Failed(error)
     }
 }
 

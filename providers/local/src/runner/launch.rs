@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io::Read as _;
+use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -35,18 +36,19 @@ pub(super) struct Prepared {
     directory: CString,
 }
 
-/// Prepares the process of `launch` in `root`, which is told `port`. Nothing is started and nothing changes.
+/// Prepares the process of `launch` in `root`, which is told `port` and where its runtime `api` is. Nothing is started and nothing changes.
 pub(super) fn prepare(
     launch: &Launch,
     root: &Path,
     isolation: &Isolation,
     port: u16,
+    api: SocketAddr,
 ) -> Result<Prepared, StartError> {
     let image = &launch.image;
     let root = Root::open(root).map_err(StartError::disk(root))?;
     let words = words(launch)?;
     let user = user_of(&root, image)?;
-    let environment = environment(launch, &user, port)?;
+    let environment = environment(launch, &user, port, api)?;
     let search = environment.get("PATH").map_or(SEARCH, Secret::expose);
 
     let inside = Path::new("/").join(&image.working_directory);
@@ -115,8 +117,13 @@ fn user_of(root: &Root, image: &StoredImage) -> Result<User, StartError> {
         .map_err(|name| StartError::NoUser { name })
 }
 
-/// The image's environment, under the function's own, under `PORT`.
-fn environment(launch: &Launch, user: &User, port: u16) -> Result<BTreeMap<String, Secret>, StartError> {
+/// The image's environment, under the function's own, under what it must know to be reached.
+fn environment(
+    launch: &Launch,
+    user: &User,
+    port: u16,
+    api: SocketAddr,
+) -> Result<BTreeMap<String, Secret>, StartError> {
     let home = user.home.clone().unwrap_or_else(|| "/".to_owned());
     let mut environment: BTreeMap<String, Secret> = [("PATH", SEARCH.to_owned()), ("HOME", home)]
         .map(|(key, value)| (key.to_owned(), value.into()))
@@ -125,6 +132,7 @@ fn environment(launch: &Launch, user: &User, port: u16) -> Result<BTreeMap<Strin
         .extend(launch.image.environment.iter().map(|(key, value)| (key.clone(), value.clone().into())));
     environment.extend(launch.environment.clone());
     environment.insert("PORT".to_owned(), port.to_string().into());
+    environment.insert("AWS_LAMBDA_RUNTIME_API".to_owned(), api.to_string().into());
     let unfit = |(key, value): &(&String, &Secret)| {
         key.is_empty() || key.contains(['=', '\0']) || value.expose().contains('\0')
     };

@@ -21,11 +21,13 @@ mod user;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_contract::Secret;
+use tokio::net::TcpListener;
 
 use crate::registry::{Registry, StoredImage};
 
@@ -35,18 +37,15 @@ pub use port::Port;
 pub use sandbox::Isolation;
 pub use unpack::UnpackError;
 
-use instance::Running;
-use log::{Log, Logs, Output};
+use instance::{NotReady, Running};
+use log::Logs;
 use port::Ports;
-use quote::quote;
 use roots::Roots;
 use unpack::Root;
 use user::User;
 
-/// How long the last lines of a process that has ended are waited for. Whoever it left behind may keep its output open.
-const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How often a port that somebody else took first is replaced by another.
-const PORT_RACES: u32 = 3;
+const PORT_RACES: u32 = 4;
 
 /// An order to start an instance.
 #[derive(Debug, Clone)]
@@ -57,10 +56,12 @@ pub struct Launch {
     pub label: String,
     /// What is started in place of the image's entrypoint and command.
     pub command: Option<Vec<String>>,
-    /// The environment on top of the image's own. `PORT` is added to it.
+    /// The environment on top of the image's own. `PORT` and `AWS_LAMBDA_RUNTIME_API` are added to it.
     pub environment: BTreeMap<String, Secret>,
     /// Where it is to listen.
     pub port: Port,
+    /// How many bytes of memory it may use; no limit where this is `None`.
+    pub memory: Option<u64>,
     /// The file its output is appended to.
     pub log: PathBuf,
     /// How long it may take from its start until it listens.
@@ -68,11 +69,10 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// The last lines of `output` as an error may have them: without the values of the environment.
-    fn quote(&self, output: &Output) -> Vec<String> {
-        let image: Vec<Secret> =
-            self.image.environment.iter().map(|(_, value)| Secret::new(value.clone())).collect();
-        quote(&output.tail(), self.environment.values().chain(&image))
+    /// What must not be shown of what the function writes: every value of its environment.
+    fn secrets(&self) -> Vec<Secret> {
+        let image = self.image.environment.iter().map(|(_, value)| Secret::new(value.clone()));
+        self.environment.values().cloned().chain(image).collect()
     }
 }
 
@@ -109,55 +109,49 @@ impl Runner {
         &self.isolation
     }
 
-    /// Starts an instance and waits until its port accepts a connection. Its image is unpacked first where that was not
-    /// done yet, and that time is not counted against its patience. When it fails, or is dropped half way, nothing runs.
-    pub async fn start(&self, launch: &Launch) -> Result<Instance, StartError> {
+    /// Starts a process of the image and does not wait until it listens. Its image is unpacked first where that was not
+    /// done yet. When it fails, or is dropped half way, nothing runs.
+    pub async fn spawn(&self, launch: &Launch) -> Result<Spawned, StartError> {
         let root = self.roots.root(&launch.image).await?;
         let log = self.logs.open(&launch.log).map_err(StartError::disk(&launch.log))?;
-        let mut races = 0;
-        loop {
-            match self.try_start(launch, &root, &log).await {
-                Err(Attempt::Raced) if races < PORT_RACES => races += 1,
-                Err(Attempt::Raced) => {
-                    let error = io::Error::new(io::ErrorKind::AddrInUse, "other processes take them all");
-                    return Err(StartError::NoPort(error));
-                }
-                Err(Attempt::Failed(error)) => return Err(error),
-                Ok(instance) => return Ok(instance),
-            }
-        }
-    }
-
-    async fn try_start(&self, launch: &Launch, root: &Path, log: &Arc<Log>) -> Result<Instance, Attempt> {
         let lease = self.ports.lease(launch.port, &launch.label)?;
         let port = lease.port;
-        let prepared = launch::prepare(launch, root, &self.isolation, port)?;
+        let api = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(StartError::NoPort)?;
+        let api_address = api.local_addr().map_err(StartError::NoPort)?;
+        let prepared = launch::prepare(launch, &root, &self.isolation, port, api_address)?;
         if let Isolation::None { why } = &self.isolation {
             let note = format!("longshore: started without namespaces, as an ordinary process ({why})\n");
             log.write(note.as_bytes());
         }
-        let (output, child) = prepared.spawn(Arc::clone(log)).await?;
-        let stolen = launch.port == Port::Free;
-        let watched = Running::watch(child, lease);
-        let running = watched
+        let (output, child) = prepared.spawn(log).await?;
+        let running = Running::watch(child, lease)
             .map_err(|source| StartError::Spawn { step: "watching the function".to_owned(), source })?;
-        tokio::select! {
-            biased;
-            exit = running.exited() => {
-                let _ = tokio::time::timeout(LAST_WORDS, output.ended()).await;
-                if stolen && port::is_listened_on(port) {
-                    return Err(Attempt::Raced);
-                }
-                Err(StartError::Exited { exit, port, tail: launch.quote(&output) }.into())
-            }
-            address = ready::accepts(port) => Ok(Instance::new(address, running)),
-            () = tokio::time::sleep(launch.patience) => {
-                running.stop(Duration::ZERO).await;
-                let _ = tokio::time::timeout(LAST_WORDS, output.ended()).await;
-                Err(StartError::Silent { port, patience: launch.patience, tail: launch.quote(&output) }.into())
+        Ok(Spawned { instance: Instance::new(launch, port, output, running), api })
+    }
+
+    /// Starts an instance and waits until its port accepts a connection, for as long as `launch.patience`. When it fails,
+    /// or is dropped half way, nothing runs.
+    pub async fn start(&self, launch: &Launch) -> Result<Instance, StartError> {
+        for _ in 0..PORT_RACES {
+            match self.spawn(launch).await?.instance.ready(launch.patience).await {
+                Err(NotReady::Raced) => {}
+                Err(NotReady::Failed(error)) => return Err(error),
+                Ok(instance) => return Ok(instance),
             }
         }
+        let error = io::Error::new(io::ErrorKind::AddrInUse, "other processes take them all");
+        Err(StartError::NoPort(error))
     }
+}
+
+/// An instance that was started just now.
+#[derive(Debug)]
+pub struct Spawned {
+    /// The process.
+    pub instance: Instance,
+    /// Where the process finds its runtime API, as `AWS_LAMBDA_RUNTIME_API` in its environment says: whoever started it
+    /// accepts here.
+    pub api: TcpListener,
 }
 
 /// What isolation the kernel grants, tried with `directory` as the image.
@@ -169,18 +163,5 @@ async fn probe(directory: &Path) -> Isolation {
     match planned {
         Ok(sandbox) => spawn::probe(sandbox).await,
         Err(error) => Isolation::None { why: error.to_string() },
-    }
-}
-
-/// What came of one attempt to start.
-enum Attempt {
-    /// Somebody else listened on its port first.
-    Raced,
-    Failed(StartError),
-}
-
-impl From<StartError> for Attempt {
-    fn from(error: StartError) -> Self {
-        Self::Failed(error)
     }
 }

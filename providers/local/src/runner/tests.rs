@@ -42,6 +42,7 @@ impl Ground {
             command: None,
             environment: BTreeMap::new(),
             port: Port::Free,
+            memory: None,
             log: self.path("logs/shop/1.log"),
             patience: Runner::PATIENCE,
         }
@@ -57,7 +58,7 @@ impl Ground {
 }
 
 async fn get(instance: &Instance, path: &str) -> String {
-    let mut stream = tokio::net::TcpStream::connect(instance.address()).await.unwrap();
+    let mut stream = instance.connect().await.unwrap();
     stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();
@@ -121,7 +122,7 @@ async fn a_function_sees_its_image_and_little_else() {
     assert_eq!(get(&instance, "/owner/srv/data").await, "1234:567");
     assert_eq!(get(&instance, "/env/A").await, "image");
     assert_eq!(get(&instance, "/env/B").await, "function");
-    assert_eq!(get(&instance, "/env/PORT").await, instance.address().port().to_string());
+    assert_eq!(get(&instance, "/env/PORT").await, instance.port().to_string());
     assert_eq!(get(&instance, "/env/HOME").await, "/");
     assert!(get(&instance, "/env/PATH").await.contains("/usr/bin"));
 
@@ -263,7 +264,7 @@ async fn what_a_function_started_ends_with_it() {
         if asked {
             instance.stop(Duration::from_secs(5)).await;
         } else {
-            let mut stream = tokio::net::TcpStream::connect(instance.address()).await.unwrap();
+            let mut stream = instance.connect().await.unwrap();
             stream.write_all(b"GET /exit/7 HTTP/1.1\r\n\r\n").await.unwrap();
             assert_eq!(instance.exited().await, Exit::Status(7));
         }
@@ -284,7 +285,7 @@ async fn a_dropped_instance_is_killed() {
 async fn an_end_nobody_asked_for_is_noticed() {
     let ground = Ground::new().await;
     let instance = ground.start(&Image::function(&["serve"])).await.unwrap();
-    let mut stream = tokio::net::TcpStream::connect(instance.address()).await.unwrap();
+    let mut stream = instance.connect().await.unwrap();
     stream.write_all(b"GET /exit/7 HTTP/1.1\r\n\r\n").await.unwrap();
     assert_eq!(instance.exited().await, Exit::Status(7));
     assert_eq!(instance.stop(Duration::from_secs(5)).await, Exit::Status(7));
@@ -298,12 +299,12 @@ async fn a_fixed_port_belongs_to_one_version() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     launch.port = Port::Fixed(port);
     let instance = ground.runner.start(&launch).await.unwrap();
-    assert_eq!(instance.address().port(), port);
+    assert_eq!(instance.port(), port);
     let second = Launch { label: "shop/2".to_owned(), ..launch.clone() };
     let text = ground.runner.start(&second).await.unwrap_err().to_string();
     assert!(text.contains(&format!("port {port} is taken by shop/1")), "{text}");
     instance.stop(Duration::from_secs(5)).await;
-    assert_eq!(ground.runner.start(&second).await.unwrap().address().port(), port);
+    assert_eq!(ground.runner.start(&second).await.unwrap().port(), port);
 }
 
 #[tokio::test]
@@ -313,7 +314,6 @@ async fn a_function_on_the_other_loopback_is_found() {
     }
     let ground = Ground::new().await;
     let instance = ground.start(&Image::function(&["serve-six"])).await.unwrap();
-    assert!(instance.address().is_ipv6());
     assert_eq!(get(&instance, "/").await, "ok");
 }
 
