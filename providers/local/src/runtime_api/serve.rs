@@ -114,15 +114,19 @@ impl Unread {
 
 async fn read(mut body: Body) -> Result<Bytes, Unread> {
     let mut whole = BytesMut::new();
+    let mut fits = true;
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return Err(Unread::BrokeOff) };
         let Ok(piece) = frame.into_data() else { continue };
-        if whole.len() + piece.len() > PAYLOAD_LIMIT {
-            return Err(Unread::TooLarge);
+        fits &= whole.len() + piece.len() <= PAYLOAD_LIMIT;
+        if fits {
+            whole.extend_from_slice(&piece);
+        } else {
+            // What is too much is let go as it comes: a client that still writes does not read our answer.
+            whole = BytesMut::new();
         }
-        whole.extend_from_slice(&piece);
     }
-    Ok(whole.freeze())
+    if fits { Ok(whole.freeze()) } else { Err(Unread::TooLarge) }
 }
 
 async fn take_whole(reply: oneshot::Sender<Reply>, body: Body, kind: fn(Bytes) -> Reply) -> Response {

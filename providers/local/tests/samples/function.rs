@@ -2,11 +2,13 @@
 //!
 //! Any path answers with `ANSWER`. `/echo` answers with the request's body, piece by piece as it comes; `/request` with the
 //! request's head; `/crash` ends the process before it answers; `/never` does not answer; `/stream` sends a second piece
-//! when it hears under `/seen` that the first was seen; `/bad` answers 500; `/pid` tells the process. Started with the
+//! when it hears under `/seen` that the first was seen; `/bad` answers 500; `/pid` tells the process; `/health` answers 503
+//! twice before it answers 200. With `EVENTS` it takes events at that path, tells their head, and has no `/invoke`. Started with the
 //! argument `exit` it tells its `TOKEN`, if it has one, and ends; with `late` it listens only after half a second.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 fn main() {
@@ -77,6 +79,9 @@ fn serve(stream: TcpStream) -> std::io::Result<()> {
                 ("200 OK", answer.clone())
             }
             "/request" => ("200 OK", head.clone()),
+            path if std::env::var("EVENTS").as_deref() == Ok(path) => ("200 OK", head.clone()),
+            "/invoke" if std::env::var_os("EVENTS").is_some() => ("404 Not Found", String::new()),
+            "/health" if ASKED.fetch_add(1, Ordering::SeqCst) < 2 => ("503 Service Unavailable", String::new()),
             "/pid" => ("200 OK", std::process::id().to_string()),
             _ => ("200 OK", answer.clone()),
         };
@@ -117,6 +122,9 @@ fn read_body(
         }
     }
 }
+
+/// How often its health was asked for.
+static ASKED: AtomicU32 = AtomicU32::new(0);
 
 /// A gate that stays open.
 struct Gate(std::sync::Mutex<bool>, std::sync::Condvar);
