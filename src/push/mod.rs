@@ -134,6 +134,20 @@ pub struct BlobCounts {
     pub present: u64,
 }
 
+/// Whether the registry has the manifest `digest` in the repository of `destination`: one request, two where the registry
+/// has to be asked how to log in.
+pub async fn holds(
+    registries: &Registries,
+    destination: &Destination,
+    digest: &Digest,
+    calls: &Calls,
+) -> Result<bool, PushError> {
+    let session = registries.session(destination);
+    let access = Access::new(&session, &destination.reference.repository, calls);
+    let found = commit::digest_at(&access, &Target::Digest(digest.clone())).await?;
+    Ok(found.as_ref() == Some(digest))
+}
+
 /// How many blobs are asked about at once; sending is bounded further by the session.
 const ABREAST: usize = 16;
 

@@ -4,13 +4,14 @@ use std::process::Command;
 
 use crate::support::{LONGSHORE, Ran};
 
-const VERBS: [&[&str]; 20] = [
+const VERBS: [&[&str]; 21] = [
     &[],
     &["init"],
     &["check"],
     &["plan"],
     &["deploy"],
     &["push"],
+    &["scan"],
     &["status"],
     &["rollback"],
     &["resume"],

@@ -47,4 +47,11 @@ const SETTINGS: &[SettingKey] = &[
         kind: SettingKind::OneOf(&["atomic", "checked"]),
         example: "checked",
     },
+    SettingKey {
+        name: provider::SCAN_REPORTS,
+        doc: "The folder in which scanners leave their reports (trivy or grype JSON, SARIF), each named \
+              `DIGEST-IN-HEX.json` or `REPOSITORY.json`; without it nothing is scanned.",
+        kind: SettingKind::Path,
+        example: "scans",
+    },
 ];

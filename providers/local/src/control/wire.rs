@@ -208,6 +208,8 @@ pub(crate) struct TrafficView {
     pub(crate) instances: u32,
     pub(crate) invocations: u64,
     pub(crate) errors: u64,
+    #[serde(default)]
+    pub(crate) throttles: u64,
     pub(crate) p50_ms: Option<f64>,
     pub(crate) p95_ms: Option<f64>,
 }
@@ -220,10 +222,24 @@ impl From<TrafficView> for Traffic {
             instances: view.instances,
             invocations: view.invocations,
             errors: view.errors,
+            throttles: view.throttles,
             p50_ms: view.p50_ms,
             p95_ms: view.p95_ms,
         }
     }
+}
+
+/// `GET functions/NAME/metrics?versions=…&percents=…&from=…&until=…`, times in milliseconds since 1970: what each of the
+/// versions did in that time, in their order.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct MeasuredView {
+    pub(crate) version: Version,
+    pub(crate) invocations: u64,
+    pub(crate) errors: u64,
+    pub(crate) throttles: u64,
+    /// The latency in milliseconds that so many percent stayed within, one for each that was asked for, in their order;
+    /// none where nothing was answered.
+    pub(crate) latencies_ms: Vec<Option<f64>>,
 }
 
 /// The path of a function.

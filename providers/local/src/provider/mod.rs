@@ -3,22 +3,26 @@
 pub(crate) mod client;
 mod functions;
 mod invoke;
+mod metrics;
 mod registry;
 mod release;
 mod route;
+mod scanner;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use longshore_contract::{
-    AliasWrites, Calls, Capabilities, Endpoint, Error, ErrorKind, Finding, FunctionName, Functions, Place,
-    Platform, Provider, PublishDedup, Registry, Result, Service, Settings, Severity, Share, Split, State,
+    AliasWrites, Calls, Capabilities, Endpoint, Error, ErrorKind, Finding, FunctionName, Functions, Metrics,
+    Place, Platform, Provider, PublishDedup, Registry, Result, Scanner, Service, Settings, Severity, Share,
+    Split, State,
 };
 use longshore_model::DESCRIPTION_LIMIT;
 
 use crate::control::wire::{HeadView, function_path};
 use crate::provider::client::{Client, Reached};
+use crate::provider::scanner::Reports;
 use crate::state::{Identity, StateDirectory};
 
 /// The word for this provider.
@@ -29,6 +33,9 @@ pub(crate) const STATE: &str = "state";
 
 /// The setting that rehearses clouds without guarded writes.
 pub(crate) const ALIAS_WRITES: &str = "alias_writes";
+
+/// The setting that says where scanners leave their reports.
+pub(crate) const SCAN_REPORTS: &str = "scan_reports";
 
 /// Where the cloud is when nothing says otherwise, beside the manifest.
 const DEFAULT: &str = ".longshore/local";
@@ -54,9 +61,15 @@ pub(crate) fn connect(settings: &Settings) -> Result<Arc<dyn Provider>> {
             return Err(Error::new(ErrorKind::Invalid, "connect to", &settings.target, message));
         }
     };
-    let endpoint = settings.endpoints.get(&Service::Functions).cloned();
+    let endpoint = |service| settings.endpoints.get(&service).cloned();
+    let client = Client::new(directory.clone(), endpoint(Service::Functions), Calls::default());
+    let measured_at = endpoint(Service::Metrics).or_else(|| endpoint(Service::Functions));
+    let images = client.clone().service(Service::Registry, endpoint(Service::Registry));
+    let reports = settings.text(SCAN_REPORTS).map(|folder| settings.directory.join(folder));
     Ok(Arc::new(Local {
-        client: Client::new(directory.clone(), endpoint, Calls::default()),
+        metrics: client.clone().service(Service::Metrics, measured_at),
+        reports: reports.map(|folder| Reports::new(folder, images, Calls::default())),
+        client,
         directory,
         identity: identity.map(OnceLock::from).unwrap_or_default(),
         place: OnceLock::new(),
@@ -96,6 +109,8 @@ fn capabilities(alias_writes: AliasWrites) -> Capabilities {
 struct Local {
     directory: StateDirectory,
     client: Client,
+    metrics: Client,
+    reports: Option<Reports>,
     /// Read once: it is kept for as long as the directory is.
     identity: OnceLock<Identity>,
     place: OnceLock<Place>,
@@ -174,9 +189,19 @@ impl Provider for Local {
         self
     }
 
+    fn scanner(&self) -> Option<&dyn Scanner> {
+        self.reports.as_ref().map(|reports| reports as &dyn Scanner)
+    }
+
+    fn metrics(&self) -> Option<&dyn Metrics> {
+        Some(self)
+    }
+
     fn metered(&self, calls: Calls) -> Arc<dyn Provider> {
         Arc::new(Self {
             directory: self.directory.clone(),
+            metrics: self.metrics.metered(calls.clone()),
+            reports: self.reports.as_ref().map(|reports| reports.metered(calls.clone())),
             client: self.client.metered(calls),
             identity: self.identity.clone(),
             place: self.place.clone(),

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use longshore_contract::FunctionName;
 use longshore_model::{Content, Service};
 use tokio_util::task::TaskTracker;
@@ -15,6 +16,7 @@ use crate::control::wire::{Settings, TrafficView};
 use crate::registry::Registry;
 use crate::router::environment::{self, Identity};
 use crate::router::error::RouterError;
+use crate::router::meter::Counts;
 use crate::router::process::{Process, Way};
 use crate::router::room::Room;
 use crate::router::slot::{Lease, Routed, Slot};
@@ -197,12 +199,26 @@ impl Instances {
                     instances: u32::try_from(slot.serving()).unwrap_or(u32::MAX),
                     invocations: total.invocations,
                     errors: total.errors,
+                    throttles: total.throttles,
                     p50_ms: total.latencies.quantile_ms(50),
                     p95_ms: total.latencies.quantile_ms(95),
                 }
             })
-            .filter(|row| row.instances > 0 || row.invocations > 0)
+            .filter(|row| row.instances > 0 || row.invocations > 0 || row.throttles > 0)
             .collect()
+    }
+
+    /// What version `number` did between the two; `None` where it was never asked for.
+    pub(crate) fn measured(
+        &self,
+        function: &FunctionName,
+        number: u64,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Option<Counts> {
+        let key = (function.clone(), number);
+        let slot = self.slots.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()?;
+        Some(slot.meter.window(from, until))
     }
 
     fn all(&self) -> Vec<Arc<Slot>> {

@@ -76,7 +76,6 @@ impl Meter {
 
     /// What was counted from `from` to before `until`, to the five seconds: a part that the window touches is in it. What
     /// is more than an hour ago is forgotten.
-    #[cfg_attr(not(test), expect(dead_code, reason = "read by the metrics facet"))]
     pub(crate) fn window(&self, from: Timestamp, until: Timestamp) -> Counts {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let (first, last) = (part_of(from), part_of(until - Duration::from_nanos(1)));

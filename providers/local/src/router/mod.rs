@@ -13,7 +13,7 @@ pub(crate) mod instances;
 mod invoke;
 mod invoke_name;
 mod invoke_refusal;
-mod meter;
+pub(crate) mod meter;
 mod outcome;
 mod path;
 mod process;
