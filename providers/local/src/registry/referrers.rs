@@ -1,8 +1,8 @@
 //! Which manifests say that they are about another.
 //!
 //! Nothing is kept for it: the manifests themselves are asked, so there is no second truth that a crash could leave
-//! behind, and those count that were pushed before anybody asked. A repository of 1,000 manifests is asked in about
-//! 30 ms.
+//! behind, and those count that were pushed before anybody asked. A repository of 1,000 manifests is asked in some tens
+//! of milliseconds.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -91,8 +91,10 @@ pub(super) async fn put(
         Document::read(content_type.as_deref(), &bytes).map_err(Refusal::manifest_invalid)?;
     let subject = document.subject.clone();
     let mut response = created(format!("/v2/{name}/manifests/{digest}"), &digest);
-    for tag in &tags {
-        set(&mut response, "oci-tag", tag.as_str());
+    if !tags.is_empty() {
+        // In one header: some clients take no more than a hundred.
+        let tags: Vec<&str> = tags.iter().map(Tag::as_str).collect();
+        set(&mut response, "oci-tag", &tags.join(", "));
     }
     let store = Arc::clone(&registry.store);
     let manifest = Manifest { media_type, bytes };
@@ -128,6 +130,6 @@ fn tags(request: &Parts) -> Result<Vec<Tag>, Refusal> {
 /// Adds a header made of a checked name.
 fn set(response: &mut axum::response::Response, name: &'static str, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
-        response.headers_mut().append(name, value);
+        response.headers_mut().insert(name, value);
     }
 }
