@@ -65,7 +65,7 @@ pub(crate) fn docker_registry(name: &str, case: fn(&Peer)) {
 pub(crate) struct Served {
     pub(crate) address: SocketAddr,
     pub(crate) registry: longshore_local::registry::Registry,
-    pub(crate) directory: tempfile::TempDir,
+    _directory: tempfile::TempDir,
     end: Option<tokio::sync::oneshot::Sender<()>>,
     server: Option<std::thread::JoinHandle<()>>,
 }
@@ -91,7 +91,7 @@ impl Served {
                 }
             });
         });
-        Self { address, registry, directory, end: Some(end), server: Some(server) }
+        Self { address, registry, _directory: directory, end: Some(end), server: Some(server) }
     }
 }
 
