@@ -96,7 +96,7 @@ fn referrer(
     let artifact_type = document.artifact_type().map(str::to_owned);
     let wanted = document.subject.as_ref() == Some(&query.subject)
         && query.artifact_type.as_ref().is_none_or(|wanted| artifact_type.as_ref() == Some(wanted));
-    Ok(wanted.then(|| Referrer {
+    Ok(wanted.then_some(Referrer {
         media_type,
         digest,
         size: manifest.bytes.len(),
