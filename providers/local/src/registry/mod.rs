@@ -88,7 +88,7 @@ impl Registry {
         keep: impl FnOnce() -> Vec<Digest> + Send + 'static,
         grace: Duration,
     ) -> io::Result<Collected> {
-        self.uploads.expire_silent();
+        self.uploads.expire();
         let store = Arc::clone(&self.store);
         blocking(move || store.collect(keep, grace)).await
     }

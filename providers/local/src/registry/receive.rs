@@ -32,11 +32,31 @@ const LOOK: u64 = 16 << 20;
 /// How much of a body that is refused is read for the sake of its client, which hears nothing before it has sent.
 const DRAIN: u64 = 1 << 30;
 
+/// What a request says of its body.
+#[derive(Debug)]
+pub(super) struct Stated {
+    /// Where in the upload it begins.
+    pub(super) begins: Option<u64>,
+    /// How long it is.
+    pub(super) length: Option<u64>,
+    /// Whether its client sends before it hears that it may.
+    pub(super) sending: Sending,
+}
+
+/// When a client sends a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sending {
+    AtOnce,
+    /// After the status 100.
+    WhenTold,
+}
+
 /// What all uploads share.
 #[derive(Debug, Clone)]
 pub(super) struct Incoming {
     folder: PathBuf,
     waiting: Arc<Semaphore>,
+    stall: Duration,
 }
 
 /// An upload's file, and the hash of what is in it.
@@ -60,24 +80,20 @@ enum Stopped {
 impl Incoming {
     /// For uploads whose files are in `folder`.
     pub(super) fn new(folder: PathBuf) -> Self {
-        Self { folder, waiting: Arc::new(Semaphore::new(WAITING)) }
+        Self { folder, waiting: Arc::new(Semaphore::new(WAITING)), stall: STALL }
     }
 
-    /// Writes `body`, of `length` bytes where that is known, behind what is there. The upload comes back unless its disk
-    /// failed or it became too large; it then has what arrived, whatever else is said.
+    /// Writes `body` behind what is there. The upload comes back unless its disk failed or it became too large; it then
+    /// has what arrived, whatever else is said.
     pub(super) async fn receive(
         &self,
         progress: Progress,
-        length: Option<u64>,
+        stated: &Stated,
         mut body: Body,
     ) -> (Option<Progress>, Result<(), Refusal>) {
-        // The request that ends an upload mostly brings nothing, and needs no room.
-        if length != Some(0) {
-            let folder = self.folder.clone();
-            if let Err(full) = blocking(move || room(&folder, length.unwrap_or(1))).await {
-                self.drain(body).await;
-                return (Some(progress), Err(full.into()));
-            }
+        if let Err(refused) = self.fits(&progress, stated.length).await {
+            drain(&mut body, stated).await;
+            return (Some(progress), Err(refused));
         }
         let (sender, receiver) = mpsc::channel(4);
         let folder = self.folder.clone();
@@ -86,17 +102,29 @@ impl Incoming {
         match writer.await {
             Ok(Ok(progress)) => (Some(progress), came),
             Ok(Err(stopped)) => {
-                self.drain(body).await;
+                drain(&mut body, stated).await;
                 (None, Err(stopped.into()))
             }
             Err(failed) => (None, Err(io::Error::other(failed).into())),
         }
     }
 
+    /// Refuses a body that is known not to fit before any of it is read.
+    async fn fits(&self, progress: &Progress, length: Option<u64>) -> Result<(), Refusal> {
+        match length {
+            // The request that ends an upload mostly brings nothing, and needs no room.
+            Some(0) => return Ok(()),
+            Some(length) if length > BLOB_LIMIT - progress.length => return Err(Stopped::TooLarge.into()),
+            _ => {}
+        }
+        let folder = self.folder.clone();
+        Ok(blocking(move || room(&folder, length.unwrap_or(1))).await?)
+    }
+
     /// Hands the pieces of a body to the writer, until either ends; the writer says why it did.
     async fn pass_on(&self, body: &mut Body, sender: mpsc::Sender<Piece>) -> Result<(), Refusal> {
         loop {
-            let frame = tokio::time::timeout(STALL, body.frame()).await;
+            let frame = tokio::time::timeout(self.stall, body.frame()).await;
             let piece = match frame {
                 Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
                 Ok(Some(Err(error))) => {
@@ -104,7 +132,7 @@ impl Incoming {
                 }
                 Ok(None) => return Ok(()),
                 Err(_) => {
-                    let message = format!("nothing came for {} seconds", STALL.as_secs());
+                    let message = format!("nothing came for {:?}", self.stall);
                     return Err(Refusal::timed_out(message));
                 }
             };
@@ -116,21 +144,25 @@ impl Incoming {
             }
         }
     }
+}
 
-    /// Reads what a refused client still sends, within bounds, so that it comes to read why.
-    pub(super) async fn drain(&self, mut body: Body) {
-        let mut left = DRAIN;
-        let all = async {
-            while let Some(Ok(frame)) = body.frame().await {
-                left = left.saturating_sub(frame.data_ref().map_or(0, |data| data.len() as u64));
-                if left == 0 {
-                    break;
-                }
-            }
-        };
-        // Whoever sends for longer finds the connection closed.
-        let _ = tokio::time::timeout(STALL, all).await;
+/// Reads what a refused client still sends, within bounds, so that it comes to read why.
+pub(super) async fn drain(body: &mut Body, stated: &Stated) {
+    // To read is to tell it to send; and what is longer than is read here is cut off all the same.
+    if stated.sending == Sending::WhenTold || stated.length.is_some_and(|length| length > DRAIN) {
+        return;
     }
+    let mut left = DRAIN;
+    let all = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, |data| data.len() as u64));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Whoever sends for longer finds the connection closed.
+    let _ = tokio::time::timeout(STALL, all).await;
 }
 
 impl Progress {
@@ -226,4 +258,34 @@ fn room(folder: &Path, wanted: u64) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::StorageFull, message));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_that_sends_nothing_any_more_is_broken_off_and_what_came_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut incoming = Incoming::new(folder.path().to_owned());
+        incoming.stall = Duration::from_millis(50);
+        let progress = Progress::begin(folder.path().join("upload"), Algorithm::Sha256).unwrap();
+        let pieces = futures::stream::once(async { Ok::<_, io::Error>(Bytes::from_static(b"came")) });
+        let body = Body::from_stream(pieces.chain(futures::stream::pending()));
+        let stated = Stated { begins: None, length: None, sending: Sending::AtOnce };
+        let (progress, came) = incoming.receive(progress, &stated, body).await;
+        assert_eq!(progress.unwrap().length(), 4);
+        assert!(format!("{:?}", came.unwrap_err()).contains("nothing came for 50ms"));
+        assert_eq!(incoming.waiting.available_permits(), WAITING, "a body that ended waits for nothing");
+    }
+
+    #[test]
+    fn a_disk_has_room_for_what_it_has_free_but_for_what_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        room(folder.path(), 1).unwrap();
+        let error = room(folder.path(), u64::MAX).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    }
 }

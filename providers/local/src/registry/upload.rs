@@ -15,7 +15,7 @@ use axum::body::Body;
 use super::blocking;
 use super::digest::{Algorithm, ContentDigest};
 use super::name::RepositoryPath;
-use super::receive::{Incoming, Progress};
+use super::receive::{Incoming, Progress, Stated, drain};
 use super::refusal::Refusal;
 use super::store::Store;
 
@@ -68,7 +68,7 @@ impl Uploads {
             touched: Mutex::new(Instant::now()),
             progress: tokio::sync::Mutex::new(Some(progress)),
         });
-        self.expire_silent();
+        self.expire();
         let mut open = self.table();
         while open.len() >= MOST {
             // By when, not by how long ago: time goes on from one to the next.
@@ -82,8 +82,12 @@ impl Uploads {
     }
 
     /// Ends the uploads that fell silent.
-    pub(super) fn expire_silent(&self) {
-        self.table().retain(|_, upload| is_busy(upload) || upload.touched().elapsed() < SILENCE);
+    pub(super) fn expire(&self) {
+        self.expire_after(SILENCE);
+    }
+
+    fn expire_after(&self, silence: Duration) {
+        self.table().retain(|_, upload| is_busy(upload) || upload.touched().elapsed() < silence);
     }
 
     /// Upload `id` of `repository`.
@@ -95,21 +99,20 @@ impl Uploads {
         Ok(Arc::clone(upload))
     }
 
-    /// Adds `body`, of `length` bytes where that is stated, to `upload`, which must stand at byte `begins` where that is
-    /// stated; answers with the new length. What arrived before a body broke off stays, and counts.
+    /// Adds `body` to `upload`, which must stand where the body is stated to begin; answers with the new length. What
+    /// arrived before a body broke off stays, and counts.
     pub(super) async fn append(
         &self,
         upload: &Arc<Upload>,
-        begins: Option<u64>,
-        length: Option<u64>,
-        body: Body,
+        stated: Stated,
+        mut body: Body,
     ) -> Result<u64, Refusal> {
         let (upload, incoming) = (Arc::clone(upload), self.incoming.clone());
         // A task of its own: a client that goes away drops its request, and what it sent must not go with it.
         let task = tokio::spawn(async move {
             let mut held = upload.progress.lock().await;
             let progress = held.take().ok_or_else(Refusal::upload_unknown)?;
-            let refused = match begins {
+            let refused = match stated.begins {
                 Some(begins) if begins != progress.length() => {
                     Some(upload.out_of_order(begins, progress.length()))
                 }
@@ -118,10 +121,10 @@ impl Uploads {
             if let Some(refused) = refused {
                 *held = Some(progress);
                 drop(held);
-                incoming.drain(body).await;
+                drain(&mut body, &stated).await;
                 return Err(refused);
             }
-            let (progress, came) = incoming.receive(progress, length, body).await;
+            let (progress, came) = incoming.receive(progress, &stated, body).await;
             let length = progress.as_ref().map(Progress::length);
             *held = progress;
             upload.touch();
@@ -186,4 +189,25 @@ fn is_busy(upload: &Arc<Upload>) -> bool {
 /// A number that comes once; the standard library seeds its hash maps with these.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_upload_that_is_silent_goes_with_its_file_and_one_that_is_busy_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(directory.path()).unwrap());
+        let uploads = Uploads::new(Arc::clone(&store));
+        let name: RepositoryPath = "a".parse().unwrap();
+        let busy = uploads.begin(name.clone(), Algorithm::Sha256).await.unwrap();
+        let silent = uploads.begin(name.clone(), Algorithm::Sha256).await.unwrap().id.clone();
+        uploads.expire();
+        assert!(uploads.find(&name, &silent).is_ok(), "an hour is not over");
+        uploads.expire_after(Duration::ZERO);
+        assert!(uploads.find(&name, &silent).is_err());
+        assert!(uploads.find(&name, &busy.id).is_ok());
+        assert_eq!(std::fs::read_dir(store.uploads()).unwrap().count(), 1);
+    }
 }

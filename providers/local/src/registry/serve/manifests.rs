@@ -13,10 +13,11 @@ use http::{HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use longshore_contract::Tag;
 
-use super::{Answer, created, parameters, text, with_headers};
+use super::{Answer, created, length, parameters, sending, text, with_headers};
 use crate::registry::digest::{Algorithm, ContentDigest};
 use crate::registry::document::Document;
 use crate::registry::name::RepositoryPath;
+use crate::registry::receive::{Stated, drain};
 use crate::registry::refusal::Refusal;
 use crate::registry::route::ManifestName;
 use crate::registry::store::Manifest;
@@ -62,16 +63,19 @@ pub(super) async fn put(
     name: RepositoryPath,
     by: ManifestName,
     request: &Parts,
-    body: Body,
+    mut body: Body,
 ) -> Answer {
     let content_type = text(&request.headers, header::CONTENT_TYPE).map(str::to_owned);
     let mut tags = tags(request)?;
-    let body = Limited::new(body, MANIFEST_LIMIT as usize).collect().await;
-    let bytes = body.map_err(|error| match error.is::<LengthLimitError>() {
-        true => Refusal::too_large(format!("a manifest has at most {MANIFEST_LIMIT} bytes")),
-        false => Refusal::manifest_invalid(format!("the body broke off: {error}")),
-    })?;
-    let bytes = bytes.to_bytes().to_vec();
+    let bytes = match Limited::new(&mut body, MANIFEST_LIMIT as usize).collect().await {
+        Ok(bytes) => bytes.to_bytes().to_vec(),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let stated = Stated { begins: None, length: length(request), sending: sending(request) };
+            drain(&mut body, &stated).await;
+            return Err(Refusal::too_large(format!("a manifest has at most {MANIFEST_LIMIT} bytes")));
+        }
+        Err(error) => return Err(Refusal::manifest_invalid(format!("the body broke off: {error}"))),
+    };
     let digest = match by {
         ManifestName::Digest(wanted) => {
             let digest = ContentDigest::of(wanted.algorithm(), &bytes);

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::Registry;
 use super::digest::ContentDigest;
+use super::receive::Sending;
 use super::refusal::Refusal;
 use super::route::{self, Subject};
 
@@ -91,6 +92,19 @@ fn parameter<'a>(parameters: &'a [(String, String)], name: &str) -> Option<&'a s
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// How long a request says that its body is.
+fn length(request: &Parts) -> Option<u64> {
+    text(&request.headers, header::CONTENT_LENGTH).and_then(|text| text.parse().ok())
+}
+
+/// When a request's client sends its body.
+fn sending(request: &Parts) -> Sending {
+    match request.headers.contains_key(header::EXPECT) {
+        true => Sending::WhenTold,
+        false => Sending::AtOnce,
+    }
 }
 
 fn created(location: String, digest: &ContentDigest) -> Response {

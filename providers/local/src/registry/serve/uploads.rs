@@ -6,10 +6,11 @@ use axum::body::Body;
 use http::request::Parts;
 use http::{StatusCode, header};
 
-use super::{Answer, created, parameter, parameters, text, with_headers};
+use super::{Answer, created, length, parameter, parameters, sending, text, with_headers};
 use crate::registry::digest::{Algorithm, ContentDigest};
 use crate::registry::name::RepositoryPath;
 use crate::registry::range::chunk;
+use crate::registry::receive::Stated;
 use crate::registry::refusal::Refusal;
 use crate::registry::route;
 use crate::registry::upload::Upload;
@@ -97,14 +98,15 @@ async fn append(
         }
         None => None,
     };
-    let length: Option<u64> =
-        text(&request.headers, header::CONTENT_LENGTH).and_then(|text| text.parse().ok());
+    let length = length(request);
     if let (Some(stated), Some(length)) = (&stated, length)
         && (stated.end() - stated.start()).checked_add(1) != Some(length)
     {
         return Err(Refusal::upload_invalid("Content-Range and Content-Length do not agree"));
     }
-    registry.uploads.append(upload, stated.map(|stated| *stated.start()), length, body).await
+    let begins = stated.map(|stated| *stated.start());
+    let stated = Stated { begins, length, sending: sending(request) };
+    registry.uploads.append(upload, stated, body).await
 }
 
 async fn close(registry: &Registry, name: &RepositoryPath, upload: &Upload, digest: ContentDigest) -> Answer {

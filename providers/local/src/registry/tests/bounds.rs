@@ -1,5 +1,7 @@
 //! What a client may not do to memory, disk and time.
 
+use std::io::{Read as _, Write as _};
+
 use http::{Method, StatusCode};
 
 use crate::testing::{INDEX, MANIFEST, Served, digest_of};
@@ -83,5 +85,33 @@ async fn a_refusal_reaches_a_client_that_is_still_sending() {
     let wrong =
         served.send(Method::PATCH, &location, &[("content-range", "5-16777220")], vec![0; 16 << 20]).await;
     assert_eq!((wrong.status, wrong.header("range")), (StatusCode::RANGE_NOT_SATISFIABLE, "0-0"));
+    assert_eq!(served.get(&location).await.status, StatusCode::NO_CONTENT);
+    let kind = [("content-type", MANIFEST)];
+    let large = served.send(Method::PUT, "/v2/a/manifests/v1", &kind, vec![b' '; 32 << 20]).await;
+    assert_eq!((large.status, large.code().as_str()), (StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID"));
+}
+
+#[tokio::test]
+async fn a_body_that_is_known_to_be_too_large_is_refused_unread() {
+    let served = Served::new().await;
+    let begun = served.send(Method::POST, "/v2/a/blobs/uploads/", &[], "").await;
+    let location = begun.header("location").to_owned();
+    let (address, digest) = (served.address, digest_of(b"never sent"));
+    let answer = tokio::task::spawn_blocking(move || {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        let length = 11_u64 << 30;
+        for expect in ["", "expect: 100-continue\r\n"] {
+            let head = format!(
+                "PUT {location}?digest={digest} HTTP/1.1\r\nhost: x\r\n{expect}content-length: {length}\r\n\r\n"
+            );
+            stream.write_all(head.as_bytes()).unwrap();
+            let mut status = [0; 12];
+            stream.read_exact(&mut status).unwrap();
+            assert_eq!(&status, b"HTTP/1.1 413");
+            stream = std::net::TcpStream::connect(address).unwrap();
+        }
+        location
+    });
+    let location = answer.await.unwrap();
     assert_eq!(served.get(&location).await.status, StatusCode::NO_CONTENT);
 }
