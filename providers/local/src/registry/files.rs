@@ -21,7 +21,7 @@ impl Placer {
     /// Makes the file at `path` say `text`, whole or not at all, durably. Its folders are made.
     pub(super) fn place(&self, path: &Path, text: &[u8]) -> io::Result<()> {
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
+            make_folder(folder)?;
         }
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         let temporary = self.folder.join(format!("place-{number}"));
@@ -37,6 +37,21 @@ impl Placer {
             let _ = fs::remove_file(&temporary);
         }
         placed
+    }
+}
+
+/// Makes a folder and those above it, durably.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = folder.parent() {
+        make_folder(above)?;
+    }
+    match fs::create_dir(folder) {
+        // Somebody else was faster, or something is in the way, which whoever writes there is told.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.and_then(|()| sync_folder_of(folder)),
     }
 }
 
