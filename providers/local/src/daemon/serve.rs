@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::control::api::{self, Control};
 use crate::control::store::Store;
 use crate::control::updates::Updates;
+use crate::daemon::housekeeping;
 use crate::daemon::lock::Lock;
 use crate::daemon::report::{self, PORT_TAKEN, RUNS_ALREADY, Report};
 use crate::registry::Registry;
@@ -81,6 +82,7 @@ async fn run(directory: &StateDirectory) -> Result<()> {
         ending: ending.clone(),
         requests: AtomicU64::new(1),
     };
+    tokio::spawn(housekeeping::tidy(registry.clone(), Arc::clone(&store)));
     let router = Router::new(store, Arc::clone(&instances));
     let functions = axum::Router::new()
         .route("/_longshore/{*rest}", any(api::handle))

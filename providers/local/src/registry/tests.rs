@@ -1,5 +1,8 @@
 //! The registry over a real socket.
 
+mod bounds;
+mod collect;
+
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;

@@ -61,6 +61,21 @@ impl Answer {
     }
 }
 
+/// A body that is being read.
+pub(crate) struct Pull(hyper::body::Incoming);
+
+impl Pull {
+    /// Its next piece.
+    pub(crate) async fn some(&mut self) -> Bytes {
+        self.0.frame().await.unwrap().unwrap().into_data().unwrap()
+    }
+
+    /// All that is left of it.
+    pub(crate) async fn rest(self) -> Bytes {
+        self.0.collect().await.unwrap().to_bytes()
+    }
+}
+
 impl Served {
     pub(crate) async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -96,6 +111,14 @@ impl Served {
             headers: parts.headers,
             body: body.collect().await.unwrap().to_bytes(),
         }
+    }
+
+    /// Begins to get what is at `path`, and reads none of it yet.
+    pub(crate) async fn begin_get(&self, path: &str) -> Pull {
+        let request = Request::builder().uri(format!("http://{}{path}", self.address));
+        let response = self.client.request(request.body(Full::default()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        Pull(response.into_body())
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
