@@ -69,7 +69,7 @@ impl Shop {
 version: 1
 name: shop
 targets:
-  here: {{ provider: local, runtime: {runtime} }}
+  here: {{ provider: local{runtime} }}
 functions:
   rust: {{ image: '{rust}', config: {{ timeout: 2s, memory: 128MiB, environment: {{ LEVEL: info }} }} }}
   python: {{ image: '{python}' }}
@@ -78,7 +78,7 @@ functions:
 environments:
   second: {{ functions: {{ node: {{ config: {{ environment: {{ RELEASE: two }} }} }} }} }}
 ",
-            runtime = runtime.word(),
+            runtime = if runtime == Runtime::Own { String::new() } else { format!(", runtime: {}", runtime.word()) },
             rust = image("rust"),
             python = image("python-http"),
             events = image("python-lambda"),

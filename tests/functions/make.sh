@@ -87,7 +87,7 @@ bud python-http
 
 cp "$here/python-lambda/handler.py" "$work/context/python-lambda/"
 python3 -m pip install --quiet --no-deps --root-user-action=ignore --target "$work/context/python-lambda/packages" --python-version 3.11 --implementation cp \
-    --only-binary=:all: awslambdaric==4.2.2 snapshot_restore_py==1.0.0
+    --only-binary=:all: awslambdaric==4.2.2 snapshot_restore_py==1.0.0 simplejson==3.20.2
 bud python-lambda
 
 cp "$here/node-http/server.js" "$work/context/node-http/"
