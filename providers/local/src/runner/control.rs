@@ -51,6 +51,9 @@ const LENGTH: usize = 6;
 /// The most descriptors that come along with one.
 const DESCRIPTORS: usize = 2;
 
+/// What comes along with a packet.
+pub(super) type Along = [Option<OwnedFd>; DESCRIPTORS];
+
 /// The two ends of a new conversation; neither is for programs.
 pub(super) fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
     rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
@@ -103,10 +106,7 @@ pub(super) fn send(socket: impl AsFd, packet: Packet, along: &[BorrowedFd<'_>]) 
 }
 
 /// Receives a packet and what came along; `None` where the other end is gone. Allocates nothing.
-pub(super) fn receive(
-    socket: impl AsFd,
-    flags: RecvFlags,
-) -> Result<Option<(Packet, [Option<OwnedFd>; DESCRIPTORS])>, Errno> {
+pub(super) fn receive(socket: impl AsFd, flags: RecvFlags) -> Result<Option<(Packet, Along)>, Errno> {
     let mut bytes = [0; LENGTH];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);

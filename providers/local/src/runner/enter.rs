@@ -242,10 +242,23 @@ impl Entrance {
     #[expect(unsafe_code, reason = "the kernel follows the pointers")]
     fn execute(&self, arguments: &[*const c_char], environment: &[*const c_char]) -> Walked {
         calls::reset_signals();
-        // SAFETY: `start` made both lists of texts that `self` keeps.
-        Err((Stage::Program, unsafe { calls::execute(&self.program, arguments, environment) }))
+        for _ in 0..BUSY_TRIES {
+            // SAFETY: `start` made both lists of texts that `self` keeps.
+            match unsafe { calls::execute(&self.program, arguments, environment) } {
+                Errno::TXTBSY => {}
+                error => return Err((Stage::Program, error)),
+            }
+            // Another copy of our process was made while the file was being unpacked, and has it open for writing until it
+            // has closed what it does not need. The kernel tells nobody when.
+            let _ = rustix::thread::nanosleep(&BUSY_PAUSE);
+        }
+        Err((Stage::Program, Errno::TXTBSY))
     }
 }
+
+/// How often, and after what pause, a program is executed again that somebody still has open for writing.
+const BUSY_TRIES: u32 = 500;
+const BUSY_PAUSE: rustix::thread::Timespec = rustix::thread::Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
 
 /// How many descriptors a function may have open, as on the strictest cloud.
 const DESCRIPTORS: u64 = 1024;

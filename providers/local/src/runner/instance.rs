@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::control::{self, Loopback, Packet};
+use super::control::{self, Along, Loopback, Packet};
 use super::ended::Ended;
 use super::error::StartError;
 use super::log::Output;
@@ -430,7 +430,7 @@ impl Life {
         }
     }
 
-    fn hear(&mut self, packet: Packet, along: [Option<OwnedFd>; 2]) {
+    fn hear(&mut self, packet: Packet, along: Along) {
         let [socket, _] = along;
         let answer = match (packet, socket) {
             (Packet::Connected, Some(socket)) => Ok(socket),

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::quote::Kept;
 
 /// How large a log file grows before it becomes `FILE.1`, replacing the one before: a version has at most twice this.
-const FILE_LIMIT: u64 = 16 << 20;
+const FILE_LIMIT: u64 = 5 << 20;
 /// How many lines of an instance are kept, and how many bytes of one: more than an error quotes, so that what is hidden in
 /// them is whole.
 const TAIL_LINES: usize = 20;

@@ -13,7 +13,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
-use super::control::{self, Packet};
+use super::control::{self, Along, Packet};
 use super::ended::Ended;
 use super::enter::{self, Entrance, Environment, Stage};
 use super::error::StartError;
@@ -170,9 +170,7 @@ pub(super) async fn spawn(order: Order) -> Result<Begun, Unstarted> {
 }
 
 /// The next packet; `None` where the other end is gone.
-pub(super) async fn receive(
-    control: &AsyncFd<OwnedFd>,
-) -> io::Result<Option<(Packet, [Option<OwnedFd>; 2])>> {
+pub(super) async fn receive(control: &AsyncFd<OwnedFd>) -> io::Result<Option<(Packet, Along)>> {
     loop {
         let mut ready = control.readable().await?;
         let flags = rustix::net::RecvFlags::DONTWAIT;

@@ -413,6 +413,7 @@ fn a_bomb_is_cut_off() {
 
 /// Ten gibibytes of zeroes in ten mebibytes, as somebody would send it.
 #[test]
+#[ignore = "takes seconds; .ci/run runs it"]
 fn a_real_bomb_is_cut_off_long_before_its_end() {
     let mut header = tar::Header::new_gnu();
     header.set_path("zeroes").unwrap();
@@ -446,6 +447,7 @@ fn a_layer_that_the_disk_has_no_room_for_is_refused() {
 }
 
 #[test]
+#[ignore = "takes seconds; .ci/run runs it"]
 fn a_hundred_thousand_files_are_unpacked() {
     let mut tar = Tar::new();
     for number in 0..100_000 {
