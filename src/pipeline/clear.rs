@@ -1,32 +1,30 @@
 //! The scan stage: a scan begins as soon as the image is at its registry, is waited for and judged, and nothing is
 //! published before its verdict.
 
-use std::time::Duration;
-
-use jiff::Timestamp;
 use longshore_contract::{
-    Digest, Disposition, Error, ErrorKind, Qualifier, Reference, ScanProgress, ScanTicket, ScanTrigger,
-    Scanner, StoredImage,
+    Digest, Error, ErrorKind, Qualifier, Reference, ScanTicket, ScanTrigger, StoredImage,
 };
 
 use super::deploy::{Asking, ScanWish, Wish};
-use super::{Context, Failure, Landing, Subject};
+use super::{Context, Failure, Landing, Subject, evidence};
 use crate::ledger::{Event, Journal, ScanWaiver, Scanning};
 use crate::manifest::{News, OnAbsent};
 use crate::progress;
-use crate::scan::{self, Absence, Before, Evidence, Judged, Next, Refusal, Verdict, judge, waive};
-
-/// How long to wait before a scanner that gave no usable answer is asked again.
-const AGAIN: Duration = Duration::from_secs(2);
+use crate::scan::{Absence, Before, Evidence, Judged, Refusal, Verdict, judge, waive};
 
 /// Refuses at once what would be refused after the push: a policy that takes no image without a scan, and nobody to scan.
-pub(super) fn scannable(subject: &Subject, wish: &Wish, landing: &mut Landing) -> Result<(), Failure> {
+pub(super) fn scannable(
+    subject: &Subject,
+    wish: &Wish,
+    context: &Context,
+    landing: &mut Landing,
+) -> Result<(), Failure> {
     match &wish.scan {
-        Some(ScanWish { policy, waiver: None, .. })
+        Some(scan @ ScanWish { policy, waiver: None, .. })
             if policy.on_absent == OnAbsent::Refuse && subject.provider.scanner().is_none() =>
         {
-            let today = Timestamp::UNIX_EPOCH.to_zoned(jiff::tz::TimeZone::UTC).date();
-            let judged = judge(policy, &Evidence::Nothing(Absence::NoScanner), &Before::Nothing, today);
+            let nobody = Evidence::Nothing(Absence::NoScanner);
+            let judged = decide(scan, &nobody, &Before::Nothing, context);
             let refusal = refusal(&judged);
             landing.scan = Some(judged);
             Err(Failure::Scan(refusal))
@@ -48,7 +46,7 @@ pub(super) async fn start(
     }
     let since = context.clock.now();
     let image = stored(reference)?;
-    let ticket = begun(scanner, &image, since, scan.policy.deadline, context);
+    let ticket = evidence::begun(scanner, &image, since, scan.policy.deadline, context);
     context.unless_interrupted(ticket).await.map(Some)
 }
 
@@ -156,50 +154,26 @@ async fn evidence_of(
     };
     match (scan.asking, scanner.trigger(), scanning) {
         (Asking::Scan, _, Some(Scanning { ticket, since })) => {
-            let reference = by_digest(image);
+            let reference = evidence::by_digest(image);
             context.tell(subject, progress::Event::Scanning { reference });
-            let ended = ended(scanner, image, &ticket, since, scan.policy.deadline, context);
+            let ended = evidence::ended(scanner, image, &ticket, since, scan.policy.deadline, context);
             context.unless_interrupted(ended).await.map(Some)
         }
-        (Asking::Scan, _, None) => known(scanner, image, scan.policy.deadline, context).await.map(Some),
+        (Asking::Scan, _, None) => {
+            evidence::known(scanner, image, scan.policy.deadline, context).await.map(Some)
+        }
         (Asking::Look, ScanTrigger::Deposited, _) => {
-            let ticket = scanner.start(image).await?;
-            match evidence(scanner.poll(&ticket).await?, image)? {
-                Ok(evidence) => Ok(Some(evidence)),
-                Err(_pause) => {
-                    landing
-                        .notes
-                        .push("scan: a report is being made; the scan would be waited for".to_owned());
-                    Ok(None)
-                }
+            let found = evidence::glance(scanner, image).await?;
+            if found.is_none() {
+                landing.notes.push("scan: a report is being made; the scan would be waited for".to_owned());
             }
+            Ok(found)
         }
         (Asking::Look, ScanTrigger::OnPush | ScanTrigger::OnDemand { .. }, _) => {
             landing.notes.push("scan: the image would be scanned before anything is published".to_owned());
             Ok(None)
         }
     }
-}
-
-/// What is known of the image's findings at once; `None` where its scan is under way.
-async fn glance(scanner: &dyn Scanner, image: &StoredImage) -> Result<Option<Evidence>, Failure> {
-    let ticket = scanner.start(image).await?;
-    Ok(evidence(scanner.poll(&ticket).await?, image)?.ok())
-}
-
-/// What is known of the image's findings, after starting or joining its scan and waiting for it.
-pub(super) async fn known(
-    scanner: &dyn Scanner,
-    image: &StoredImage,
-    deadline: Duration,
-    context: &Context,
-) -> Result<Evidence, Failure> {
-    let since = context.clock.now();
-    let work = async {
-        let ticket = begun(scanner, image, since, deadline, context).await?;
-        ended(scanner, image, &ticket, since, deadline, context).await
-    };
-    context.unless_interrupted(work).await
 }
 
 /// What the policy says, and what somebody says who waives it.
@@ -232,8 +206,8 @@ pub(super) async fn before(
     let repository = subject.provider.registry().repository(&wish.repository)?;
     let image = StoredImage { repository, tag: None, digest };
     let found = match scan.asking {
-        Asking::Scan => known(scanner, &image, scan.policy.deadline, context).await.map(Some),
-        Asking::Look => glance(scanner, &image).await,
+        Asking::Scan => evidence::known(scanner, &image, scan.policy.deadline, context).await.map(Some),
+        Asking::Look => evidence::glance(scanner, &image).await,
     };
     match found {
         Ok(Some(evidence)) => Ok(Before::Image(evidence)),
@@ -255,94 +229,9 @@ pub(super) fn refusal(judged: &Judged) -> Refusal {
     }
 }
 
-/// Starts a scan; a scanner that gives no usable answer is asked again until the scan's time is over, because a scan
-/// that is started twice is one.
-async fn begun(
-    scanner: &dyn Scanner,
-    image: &StoredImage,
-    since: Timestamp,
-    deadline: Duration,
-    context: &Context,
-) -> Result<ScanTicket, Failure> {
-    loop {
-        match scanner.start(image).await {
-            Ok(ticket) => return Ok(ticket),
-            Err(error) => wait_out(error, since, deadline, context).await?,
-        }
-    }
-}
-
-/// What a scan that was started at `since` comes to, looked at until its time is over.
-async fn ended(
-    scanner: &dyn Scanner,
-    image: &StoredImage,
-    ticket: &ScanTicket,
-    since: Timestamp,
-    deadline: Duration,
-    context: &Context,
-) -> Result<Evidence, Failure> {
-    loop {
-        let pause = match scanner.poll(ticket).await {
-            Ok(progress) => match evidence(progress, image)? {
-                Ok(evidence) => return Ok(evidence),
-                Err(pause) => pause,
-            },
-            Err(error) => {
-                wait_out(error, since, deadline, context).await?;
-                continue;
-            }
-        };
-        match scan::next(since, deadline, context.clock.now(), pause) {
-            Next::Look(then) => context.clock.sleep_until(then).await,
-            Next::GiveUp => return Ok(Evidence::Nothing(Absence::TooLate { deadline })),
-        }
-    }
-}
-
-/// Waits after an error that allows another try; hands on every other one, and the last when the time is over.
-async fn wait_out(
-    error: Error,
-    since: Timestamp,
-    deadline: Duration,
-    context: &Context,
-) -> Result<(), Failure> {
-    let pause = match error.disposition() {
-        Disposition::Retry { after } => after.unwrap_or(AGAIN),
-        // Starting and looking are both safe to repeat.
-        Disposition::LookFirst if error.kind == ErrorKind::Indeterminate => AGAIN,
-        Disposition::LookFirst | Disposition::Stop => return Err(error.into()),
-    };
-    match scan::next(since, deadline, context.clock.now(), pause) {
-        Next::Look(then) => {
-            context.clock.sleep_until(then).await;
-            Ok(())
-        }
-        Next::GiveUp => Err(error.into()),
-    }
-}
-
-/// What a scan's progress says of the image's findings; `Err` with a pause where it is not over.
-fn evidence(progress: ScanProgress, image: &StoredImage) -> Result<Result<Evidence, Duration>, Failure> {
-    Ok(Ok(match progress {
-        ScanProgress::Pending { look_again } => return Ok(Err(look_again)),
-        ScanProgress::Finished(report) if report.digest == image.digest => Evidence::Report(report),
-        ScanProgress::Finished(report) => {
-            let message = format!("{} handed out a report about {}", report.scanner, report.digest);
-            return Err(Error::new(ErrorKind::Unexpected, "scan", by_digest(image), message).into());
-        }
-        ScanProgress::Absent { why } => Evidence::Nothing(Absence::NotScanned { why }),
-        ScanProgress::Unscannable { why } => Evidence::Nothing(Absence::Unscannable { why }),
-        ScanProgress::Failed { why } => Evidence::Nothing(Absence::Failed { why }),
-    }))
-}
-
 fn stored(reference: &Reference) -> Result<StoredImage, Failure> {
     StoredImage::of(reference).ok_or_else(|| {
         let message = "the ledger names an image without its digest";
         Error::new(ErrorKind::Unexpected, "scan", reference, message).into()
     })
-}
-
-fn by_digest(image: &StoredImage) -> Reference {
-    Reference { repository: image.repository.clone(), tag: None, digest: Some(image.digest.clone()) }
 }

@@ -198,7 +198,7 @@ async fn preflight(
     landing: &mut Landing,
 ) -> Result<(), Failure> {
     plannable(subject, wish, live, context, Some(digest))?;
-    super::clear::scannable(subject, wish, landing)?;
+    super::clear::scannable(subject, wish, context, landing)?;
     match blocking(subject, landing).await?.into_iter().next() {
         Some(finding) => Err(finding),
         None => Ok(()),

@@ -7,6 +7,7 @@ pub mod act;
 pub mod check;
 mod clear;
 pub mod deploy;
+mod evidence;
 mod facts;
 mod failure;
 pub mod rehearsal;

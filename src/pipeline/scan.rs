@@ -2,8 +2,9 @@
 
 use longshore_contract::{Digest, Function, Qualifier, Reference, Routing, StoredImage, Version};
 
-use super::clear::{before, decide, known, refusal};
+use super::clear::{before, decide, refusal};
 use super::deploy::{ScanWish, Wish, open_image};
+use super::evidence::{by_digest, known};
 use super::{Cloud, Context, Failure, Landing, Subject};
 use crate::progress;
 use crate::push::{self, Destination};
@@ -53,8 +54,7 @@ pub async fn scan(
     };
     let mut scanned = Vec::new();
     for (version, image) in images {
-        let reference =
-            Reference { repository: image.repository.clone(), tag: None, digest: Some(image.digest.clone()) };
+        let reference = by_digest(&image);
         let (judged, failure) = match one(subject, scan, &image, &compared, context).await {
             Ok(judged) if judged.verdict == Verdict::Refused => {
                 let refusal = refusal(&judged);
@@ -96,8 +96,7 @@ async fn meant(
     let registry = subject.provider.registry();
     let repository = registry.repository(&wish.repository)?;
     let image = StoredImage { repository, tag: wish.tag.clone(), digest };
-    let reference =
-        Reference { repository: image.repository.clone(), tag: None, digest: Some(image.digest.clone()) };
+    let reference = by_digest(&image);
     if subject.cloud == Cloud::NotMade {
         return Err(Failure::NotPushed { reference });
     }
