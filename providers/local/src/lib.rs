@@ -45,4 +45,10 @@ const SETTINGS: &[SettingKey] = &[
         kind: SettingKind::OneOf(&["atomic", "checked"]),
         example: "checked",
     },
+    SettingKey {
+        name: provider::RUNTIME,
+        doc: "What runs functions: `own` is this program, the others are container engines, reached through their socket.",
+        kind: SettingKind::OneOf(runner::Runtime::WORDS),
+        example: "podman",
+    },
 ];

@@ -11,6 +11,8 @@ use longshore_contract::{
 use longshore_model::Configuration;
 use serde::{Deserialize, Serialize};
 
+use crate::runner::Runtime;
+
 /// What every path of the API begins with.
 pub(crate) const PREFIX: &str = "/_longshore/1";
 
@@ -38,6 +40,9 @@ pub(crate) struct Settings {
     pub(crate) command: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) environment: Option<BTreeMap<String, String>>,
+    /// What runs it, where its target says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) runtime: Option<Runtime>,
 }
 
 impl Settings {
@@ -54,6 +59,7 @@ impl Settings {
             handler: config.handler.clone(),
             command: config.command.clone(),
             environment,
+            runtime: None,
         }
     }
 

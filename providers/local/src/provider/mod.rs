@@ -19,6 +19,7 @@ use longshore_model::DESCRIPTION_LIMIT;
 
 use crate::control::wire::{HeadView, function_path};
 use crate::provider::client::{Client, Reached};
+use crate::runner::Runtime;
 use crate::state::{Identity, StateDirectory};
 
 /// The word for this provider.
@@ -29,6 +30,9 @@ pub(crate) const STATE: &str = "state";
 
 /// The setting that rehearses clouds without guarded writes.
 pub(crate) const ALIAS_WRITES: &str = "alias_writes";
+
+/// The setting that says what runs functions.
+pub(crate) const RUNTIME: &str = "runtime";
 
 /// Where the cloud is when nothing says otherwise, beside the manifest.
 const DEFAULT: &str = ".longshore/local";
@@ -54,10 +58,16 @@ pub(crate) fn connect(settings: &Settings) -> Result<Arc<dyn Provider>> {
             return Err(Error::new(ErrorKind::Invalid, "connect to", &settings.target, message));
         }
     };
+    let runtime = settings.text(RUNTIME).unwrap_or(Runtime::WORDS[0]);
+    let runtime = Runtime::from_word(runtime).ok_or_else(|| {
+        let message = format!("{RUNTIME}: {runtime:?} is none of {}", Runtime::WORDS.join(", "));
+        Error::new(ErrorKind::Invalid, "connect to", &settings.target, message)
+    })?;
     let endpoint = settings.endpoints.get(&Service::Functions).cloned();
     Ok(Arc::new(Local {
         client: Client::new(directory.clone(), endpoint, Calls::default()),
         directory,
+        runtime,
         identity: identity.map(OnceLock::from).unwrap_or_default(),
         place: OnceLock::new(),
         nowhere: Place { provider: NAME.to_owned(), region: NEVER_STARTED.to_owned() },
@@ -95,6 +105,7 @@ fn capabilities(alias_writes: AliasWrites) -> Capabilities {
 #[derive(Debug)]
 struct Local {
     directory: StateDirectory,
+    runtime: Runtime,
     client: Client,
     /// Read once: it is kept for as long as the directory is.
     identity: OnceLock<Identity>,
@@ -176,6 +187,7 @@ impl Provider for Local {
 
     fn metered(&self, calls: Calls) -> Arc<dyn Provider> {
         Arc::new(Self {
+            runtime: self.runtime,
             directory: self.directory.clone(),
             client: self.client.metered(calls),
             identity: self.identity.clone(),

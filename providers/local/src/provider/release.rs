@@ -58,7 +58,7 @@ impl Local {
             repository: spec.image.repository.path().to_owned(),
             digest: digest.clone(),
             platform: spec.platform.clone(),
-            settings: Settings::stated(&spec.config),
+            settings: Settings { runtime: Some(self.runtime), ..Settings::stated(&spec.config) },
             intent,
         };
         let mut patience = Patience::new(release.patience);

@@ -195,6 +195,7 @@ impl Instances {
             environment: environment.into_iter().map(|(key, value)| (key, Secret::new(value))).collect(),
             port: settings.port.map_or(Port::Free, Port::Fixed),
             memory: settings.memory,
+            runtime: settings.runtime.unwrap_or_default(),
             log: slot.log.clone(),
             patience: Runner::PATIENCE,
         };
