@@ -54,7 +54,10 @@ async fn an_engine_runs_functions_as_we_do() {
         eventually("it is in the log", || ground.log().starts_with("listening on ")).await;
         let mut stream = instance.connect().await.unwrap();
         stream.write_all(b"GET /use/200 HTTP/1.1\r\n\r\n").await.unwrap();
-        assert_eq!(instance.exited().await, Exit::Memory(64 << 20));
+        // Podman does not always learn why the kernel killed it.
+        let exit = instance.exited().await;
+        let told = exit == Exit::Memory(64 << 20) || runtime == Runtime::Podman && exit == Exit::Signal(9);
+        assert!(told, "{exit}");
 
         let mut launch = ground.launch(&Image::function(&["exit", "3"])).await;
         launch.runtime = runtime;
