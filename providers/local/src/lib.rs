@@ -54,4 +54,10 @@ const SETTINGS: &[SettingKey] = &[
         kind: SettingKind::Path,
         example: "scans",
     },
+    SettingKey {
+        name: provider::RUNTIME,
+        doc: "What runs functions: `own` is this program, the others are container engines, reached through their socket.",
+        kind: SettingKind::OneOf(runner::Runtime::WORDS),
+        example: "podman",
+    },
 ];

@@ -12,6 +12,7 @@ use longshore_model::Configuration;
 use serde::{Deserialize, Serialize};
 
 use crate::control::raw::{Kind, Raw};
+use crate::runner::Runtime;
 
 /// What every path of the API begins with.
 pub(crate) const PREFIX: &str = "/_longshore/1";
@@ -48,6 +49,9 @@ pub(crate) struct Settings {
     pub(crate) concurrency: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) health: Option<String>,
+    /// What runs it, where its target says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) runtime: Option<Runtime>,
 }
 
 /// How long a request may take where the function's settings do not say.
@@ -72,6 +76,7 @@ impl Settings {
             instances,
             concurrency,
             health,
+            runtime: None,
         })
     }
 

@@ -23,6 +23,7 @@ use longshore_model::DESCRIPTION_LIMIT;
 use crate::control::wire::{HeadView, function_path};
 use crate::provider::client::{Client, Reached};
 use crate::provider::scanner::Reports;
+use crate::runner::Runtime;
 use crate::state::{Identity, StateDirectory};
 
 /// The word for this provider.
@@ -36,6 +37,8 @@ pub(crate) const ALIAS_WRITES: &str = "alias_writes";
 
 /// The setting that says where scanners leave their reports.
 pub(crate) const SCAN_REPORTS: &str = "scan_reports";
+/// The setting that says what runs functions.
+pub(crate) const RUNTIME: &str = "runtime";
 
 /// Where the cloud is when nothing says otherwise, beside the manifest.
 const DEFAULT: &str = ".longshore/local";
@@ -61,6 +64,11 @@ pub(crate) fn connect(settings: &Settings) -> Result<Arc<dyn Provider>> {
             return Err(Error::new(ErrorKind::Invalid, "connect to", &settings.target, message));
         }
     };
+    let runtime = settings.text(RUNTIME).unwrap_or(Runtime::WORDS[0]);
+    let runtime = Runtime::from_word(runtime).ok_or_else(|| {
+        let message = format!("{RUNTIME}: {runtime:?} is none of {}", Runtime::WORDS.join(", "));
+        Error::new(ErrorKind::Invalid, "connect to", &settings.target, message)
+    })?;
     let endpoint = |service| settings.endpoints.get(&service).cloned();
     let client = Client::new(directory.clone(), endpoint(Service::Functions), Calls::default());
     let measured_at = endpoint(Service::Metrics).or_else(|| endpoint(Service::Functions));
@@ -71,6 +79,7 @@ pub(crate) fn connect(settings: &Settings) -> Result<Arc<dyn Provider>> {
         reports: reports.map(|folder| Reports::new(folder, images, Calls::default())),
         client,
         directory,
+        runtime,
         identity: identity.map(OnceLock::from).unwrap_or_default(),
         place: OnceLock::new(),
         nowhere: Place { provider: NAME.to_owned(), region: NEVER_STARTED.to_owned() },
@@ -108,6 +117,7 @@ fn capabilities(alias_writes: AliasWrites) -> Capabilities {
 #[derive(Debug)]
 struct Local {
     directory: StateDirectory,
+    runtime: Runtime,
     client: Client,
     metrics: Client,
     reports: Option<Reports>,
@@ -199,6 +209,7 @@ impl Provider for Local {
 
     fn metered(&self, calls: Calls) -> Arc<dyn Provider> {
         Arc::new(Self {
+            runtime: self.runtime,
             directory: self.directory.clone(),
             metrics: self.metrics.metered(calls.clone()),
             reports: self.reports.as_ref().map(|reports| reports.metered(calls.clone())),

@@ -60,7 +60,7 @@ impl Local {
             repository: spec.image.repository.path().to_owned(),
             digest: digest.clone(),
             platform: spec.platform.clone(),
-            settings,
+            settings: Settings { runtime: Some(self.runtime), ..settings },
             intent,
         };
         let mut patience = Patience::new(release.patience);

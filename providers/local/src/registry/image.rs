@@ -18,6 +18,8 @@ const CONFIGURATION_LIMIT: u64 = 8 << 20;
 pub struct StoredImage {
     /// The manifest's digest: what the image is.
     pub digest: Digest,
+    /// The digest of its configuration.
+    pub configuration: Digest,
     /// What it was built for; it serves this machine.
     pub platform: Platform,
     /// Its layers, lowest first.
@@ -191,6 +193,7 @@ pub(super) fn image(store: &Store, path: &str, digest: &Digest) -> Result<Stored
     let process = configuration.config.unwrap_or_default();
     Ok(StoredImage {
         digest: digest.clone(),
+        configuration: name,
         platform,
         layers: layers.collect::<Result<_, _>>()?,
         entrypoint: process.entrypoint.unwrap_or_default(),

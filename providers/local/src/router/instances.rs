@@ -140,6 +140,7 @@ impl Instances {
             environment,
             port: port.map_or(Port::Free, Port::Fixed),
             memory: settings.memory,
+            runtime: settings.runtime.unwrap_or_default(),
             log: slot.log.clone(),
             patience: Runner::PATIENCE,
         };

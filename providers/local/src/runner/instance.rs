@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::control::{self, Along, Loopback, Packet};
 use super::ended::Ended;
+use super::engine::Container;
 use super::error::StartError;
 use super::log::Output;
 use super::memory::{self, Look};
@@ -235,7 +236,8 @@ enum Order {
 #[derive(Debug)]
 pub(super) struct Belongings {
     pub(super) _lease: Option<Lease>,
-    pub(super) _root: Held,
+    /// The image's files; where an engine has them, nothing.
+    pub(super) _root: Option<Held>,
 }
 
 impl Running {
@@ -250,6 +252,20 @@ impl Running {
         let (sender, exit) = watch::channel(None);
         tokio::spawn(async move {
             let exit = life.live(received).await;
+            drop(belongings);
+            let _ = sender.send(Some(exit));
+        });
+        Self { pid, orders, exit }
+    }
+
+    /// Watches over `container`, and lets go of `belongings` when it has ended and is removed.
+    pub(super) fn contain(container: Container, memory: Option<u64>, belongings: Belongings) -> Self {
+        let pid = container.pid;
+        let (orders, received) = mpsc::unbounded_channel();
+        let (sender, exit) = watch::channel(None);
+        tokio::spawn(async move {
+            let exit = live_in(&container, memory, received).await;
+            container.remove().await;
             drop(belongings);
             let _ = sender.send(Some(exit));
         });
@@ -456,6 +472,50 @@ impl Life {
         }
         let status = self.process.end().map_or(Exit::Status(-1), Exit::from);
         self.said.unwrap_or(status)
+    }
+}
+
+/// Lives until `container` has ended, by itself or as it was told to.
+async fn live_in(
+    container: &Container,
+    memory: Option<u64>,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+) -> Exit {
+    let ended = container.ended();
+    tokio::pin!(ended);
+    let mut last: Option<Instant> = None;
+    let exit = loop {
+        let overdue = async {
+            match last {
+                Some(last) => tokio::time::sleep_until(last).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            exit = &mut ended => break exit,
+            () = overdue => {
+                container.signal("KILL").await;
+                last = None;
+            }
+            order = orders.recv() => match order {
+                Some(Order::Stop(grace)) => {
+                    container.signal("TERM").await;
+                    let grace = Instant::now() + grace;
+                    last = Some(last.map_or(grace, |last| last.min(grace)));
+                }
+                Some(Order::Connect(_, answer)) => {
+                    let _ = answer.send(Err(Errno::CONNREFUSED));
+                }
+                None => {
+                    container.signal("KILL").await;
+                    break ended.await;
+                }
+            },
+        }
+    };
+    match memory {
+        Some(limit) if container.ran_out_of_memory().await => Exit::Memory(limit),
+        _ => exit,
     }
 }
 

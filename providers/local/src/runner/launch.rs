@@ -157,9 +157,20 @@ fn environment(launch: &Launch, user: &User, told: &Told) -> Result<BTreeMap<Str
     }
     environment
         .extend(launch.image.environment.iter().map(|(key, value)| (key.clone(), value.clone().into())));
-    environment.extend(launch.environment.clone());
+    environment.extend(overlay(launch, told)?);
+    fit(environment)
+}
+
+/// What goes over the image's environment: the function's own, and what it must know to be reached.
+pub(super) fn overlay(launch: &Launch, told: &Told) -> Result<BTreeMap<String, Secret>, StartError> {
+    let mut environment = launch.environment.clone();
     environment.insert("PORT".to_owned(), told.port.to_string().into());
     environment.insert("AWS_LAMBDA_RUNTIME_API".to_owned(), told.api.to_string().into());
+    fit(environment)
+}
+
+/// An environment that can be handed to a program.
+fn fit(environment: BTreeMap<String, Secret>) -> Result<BTreeMap<String, Secret>, StartError> {
     let unfit = |(key, value): &(&String, &Secret)| {
         key.is_empty() || key.contains(['=', '\0']) || value.expose().contains('\0')
     };

@@ -4,6 +4,7 @@ mod calls;
 mod control;
 mod elf;
 mod ended;
+mod engine;
 mod enter;
 mod error;
 mod init;
@@ -39,15 +40,17 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::registry::{Registry, StoredImage};
 
+pub use engine::Runtime;
 pub use error::StartError;
 pub use instance::{Exit, Instance};
 pub use port::Port;
 pub use sandbox::{Isolation, Networks, Users};
 pub use unpack::UnpackError;
 
+use engine::Engines;
 use instance::{Belongings, NotReady, Reach, Running};
 use launch::Told;
-use log::{Log, Logs};
+use log::{Log, Logs, Output};
 use port::Ports;
 use roots::{Held, Roots};
 use sandbox::Network;
@@ -72,6 +75,8 @@ pub struct Launch {
     pub port: Port,
     /// How many bytes of memory it may use; no limit where this is `None`.
     pub memory: Option<u64>,
+    /// What runs it.
+    pub runtime: Runtime,
     /// The file its output is appended to.
     pub log: PathBuf,
     /// How long it may take from its start until it listens.
@@ -93,6 +98,7 @@ pub struct Runner {
     isolation: Isolation,
     ports: Ports,
     logs: Logs,
+    engines: Arc<Engines>,
 }
 
 impl Runner {
@@ -108,14 +114,18 @@ impl Runner {
     }
 
     async fn with(isolation: Isolation, directory: &Path, registry: Registry) -> io::Result<Self> {
-        let path = directory.to_owned();
+        let (path, images) = (directory.to_owned(), registry.clone());
         let users = match &isolation {
             Isolation::Own { users, .. } => *users,
             Isolation::None { .. } => Users::One,
         };
-        let opened = tokio::task::spawn_blocking(move || Roots::open(&path, registry, users)).await;
+        let opened = tokio::task::spawn_blocking(move || Roots::open(&path, images, users)).await;
         let roots = Arc::new(opened.map_err(io::Error::other)??);
-        Ok(Self { roots, isolation, ports: Ports::default(), logs: Logs::default() })
+        let engines = Arc::new(Engines::new(directory, registry));
+        let orphaned = Arc::clone(&engines);
+        // An engine that does not answer must not keep the others from starting.
+        tokio::spawn(async move { orphaned.remove_orphans().await });
+        Ok(Self { roots, isolation, ports: Ports::default(), logs: Logs::default(), engines })
     }
 
     /// Removes the unpacked images that are not among `images` and that nothing runs on, and the layers that no other is
@@ -132,8 +142,11 @@ impl Runner {
     /// Starts a process of the image and does not wait until it listens. Its image is unpacked first where that was not
     /// done yet. When it fails, or is dropped half way, nothing runs.
     pub async fn spawn(&self, launch: &Launch) -> Result<Spawned, StartError> {
-        let held = self.roots.root(&launch.image).await?;
         let log = self.logs.open(&launch.log).map_err(StartError::disk(&launch.log))?;
+        if launch.runtime != Runtime::Own {
+            return self.spawn_in_engine(launch, log).await;
+        }
+        let held = self.roots.root(&launch.image).await?;
         if let Isolation::None { why } = &self.isolation {
             let note = format!("longshore: started without namespaces, as an ordinary process ({why})\n");
             log.write(note.as_bytes());
@@ -146,6 +159,26 @@ impl Runner {
         }
     }
 
+    /// In a container: on the host's network, or where the port is fixed, on the engine's.
+    async fn spawn_in_engine(&self, launch: &Launch, log: Arc<Log>) -> Result<Spawned, StartError> {
+        let lease = self.ports.lease(Port::Free, &launch.label)?;
+        let (port, network) = match launch.port {
+            Port::Free => (lease.port, engine::Network::Host),
+            Port::Fixed(port) => (port, engine::Network::Bridge { port, published: lease.port }),
+        };
+        let api = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(StartError::NoPort)?;
+        let told = Told { port, api: api.local_addr().map_err(StartError::NoPort)?, network: None };
+        let failed = |source| StartError::Spawn { step: "opening the function's output".to_owned(), source };
+        let (reader, writer) = io::pipe().map_err(failed)?;
+        let output = Output::copy(reader, log).map_err(failed)?;
+        let container = self.engines.start(launch.runtime, launch, &told, &network, writer.into()).await?;
+        let address = container.address.map(OnceLock::from).unwrap_or_default();
+        let reach = Reach::Host { address, wanted: launch.port };
+        let belongings = Belongings { _lease: Some(lease), _root: None };
+        let running = Running::contain(container, launch.memory, belongings);
+        Ok(Spawned { instance: Instance::new(launch, port, reach, output, running), api })
+    }
+
     /// On the host's network, on a port that nobody else has.
     async fn spawn_on_host(&self, launch: &Launch, held: Held, log: Arc<Log>) -> Result<Spawned, StartError> {
         let lease = self.ports.lease(launch.port, &launch.label)?;
@@ -154,7 +187,7 @@ impl Runner {
         let told = Told { port, api: api.local_addr().map_err(StartError::NoPort)?, network: None };
         let prepared = launch::prepare(launch, held.path(), &self.isolation, &told)?;
         let (output, begun) = prepared.spawn(log).await?;
-        let belongings = Belongings { _lease: Some(lease), _root: held };
+        let belongings = Belongings { _lease: Some(lease), _root: Some(held) };
         let running = Running::watch(begun, launch.memory, belongings);
         let reach = Reach::Host { address: OnceLock::new(), wanted: launch.port };
         Ok(Spawned { instance: Instance::new(launch, port, reach, output, running), api })
@@ -177,7 +210,7 @@ impl Runner {
         let [api, proxy] = begun.listeners.take().ok_or_else(none)?;
         let listener = |descriptor| TcpListener::from_std(std::net::TcpListener::from(descriptor));
         let (api, proxy) = (listener(api).map_err(failed)?, listener(proxy).map_err(failed)?);
-        let running = Running::watch(begun, launch.memory, Belongings { _lease: None, _root: held });
+        let running = Running::watch(begun, launch.memory, Belongings { _lease: None, _root: Some(held) });
         let reach = Reach::Inside {
             loopback: OnceLock::new(),
             _proxy: AbortOnDropHandle::new(tokio::spawn(proxy::serve(proxy))),

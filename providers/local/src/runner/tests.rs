@@ -11,13 +11,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::*;
 use crate::testing::{Image, Served, Tar, eventually, function, gzip};
 
-struct Ground {
-    served: Served,
-    runner: Runner,
+pub(super) struct Ground {
+    pub(super) served: Served,
+    pub(super) runner: Runner,
 }
 
 impl Ground {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let served = Served::new().await;
         let roots = served.directory.path().join("roots");
         let runner = Runner::open(&roots, served.registry.clone()).await.unwrap();
@@ -31,11 +31,11 @@ impl Ground {
         Self { served, runner }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.served.directory.path().join(name)
     }
 
-    async fn launch(&self, image: &Image) -> Launch {
+    pub(super) async fn launch(&self, image: &Image) -> Launch {
         let digest = self.served.push("shop", image).await;
         Launch {
             image: self.served.registry.image("shop", &digest).await.unwrap(),
@@ -44,6 +44,7 @@ impl Ground {
             environment: BTreeMap::new(),
             port: Port::Free,
             memory: None,
+            runtime: Runtime::Own,
             log: self.path("logs/shop/1.log"),
             patience: Runner::PATIENCE,
         }
@@ -53,12 +54,12 @@ impl Ground {
         self.runner.start(&self.launch(image).await).await
     }
 
-    fn log(&self) -> String {
+    pub(super) fn log(&self) -> String {
         std::fs::read_to_string(self.path("logs/shop/1.log")).unwrap()
     }
 }
 
-async fn get(instance: &Instance, path: &str) -> String {
+pub(super) async fn get(instance: &Instance, path: &str) -> String {
     let mut stream = instance.connect().await.unwrap();
     stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
     let mut text = String::new();
@@ -67,7 +68,7 @@ async fn get(instance: &Instance, path: &str) -> String {
 }
 
 /// Accepts once, reads a request's head and sends `answer`.
-async fn answer_once(listener: TcpListener, answer: &str) {
+pub(super) async fn answer_once(listener: TcpListener, answer: &str) {
     let (mut stream, _) = listener.accept().await.unwrap();
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
