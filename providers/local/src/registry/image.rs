@@ -171,7 +171,7 @@ pub(super) fn image(store: &Store, path: &str, digest: &Digest) -> Result<Stored
         }
     }
     let name = named(&config)?;
-    let bytes = read_verified(store, &name, CONFIGURATION_LIMIT)?.ok_or_else(|| missing(name))?;
+    let bytes = read_verified(store, &name, CONFIGURATION_LIMIT)?.ok_or_else(|| missing(name.clone()))?;
     let configuration: Configuration = serde_json::from_slice(&bytes)
         .map_err(|error| malformed(format!("its configuration cannot be read: {error}")))?;
 
