@@ -31,3 +31,7 @@ pub mod report;
 pub mod providers;
 
 pub mod cli;
+
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;

@@ -11,6 +11,8 @@ mod content;
 mod digest;
 mod document;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod layout;
 mod pick;
 mod source;
