@@ -87,7 +87,8 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
     BTreeMap::from([
         ("manifest", &["image"][..]),
         ("image", &[]),
-        ("push", &["image"]),
+        ("registry", &[]),
+        ("push", &["image", "registry"]),
         ("scan", &["manifest"]),
         ("publish", &[]),
         ("ledger", &[]),
@@ -96,7 +97,10 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("progress", &["push"]),
         (
             "pipeline",
-            &["image", "ledger", "manifest", "progress", "publish", "push", "rollback", "scan", "shift"],
+            &[
+                "image", "ledger", "manifest", "progress", "publish", "push", "registry", "rollback", "scan",
+                "shift",
+            ],
         ),
         ("report", &["ledger", "push"]),
         ("providers", &[]),
