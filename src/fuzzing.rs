@@ -12,7 +12,7 @@ use longshore_contract::{Note, Platform, Reference, Repository, RunId, SettingKe
 use crate::ledger::{Entry, History, Recalled};
 use crate::manifest::{self, Facts, GitFact, KnownProvider};
 use crate::shift::Rollout;
-use crate::{image, registry};
+use crate::{image, push, registry};
 
 /// A parser, by the name of its folder in `fuzz/corpus`.
 pub type Target = (&'static str, fn(&[u8]));
@@ -27,7 +27,7 @@ pub const TARGETS: &[Target] = &[
     ("image-source", image::fuzzing::source),
     ("registry-challenge", registry::fuzzing::challenge),
     ("registry-token", registry::fuzzing::token),
-    ("registry-location", registry::fuzzing::location),
+    ("push-location", push::fuzzing::location),
     ("registry-refusal", registry::fuzzing::refusal),
     ("registry-logins", registry::fuzzing::logins),
     ("registry-helper", registry::fuzzing::helper),
@@ -143,7 +143,8 @@ mod tests {
     fn what_fuzzing_found_and_what_it_grows_from_is_taken_by_every_target() {
         for (name, run) in TARGETS {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
-            let inputs = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+            let inputs =
+                std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
             let mut count = 0;
             for input in inputs {
                 let path = input.unwrap().path();
@@ -156,7 +157,12 @@ mod tests {
                     }
                     std::panic::resume_unwind(panicked);
                 }
-                assert!(began.elapsed() < Duration::from_secs(5), "{}: {:?}", path.display(), began.elapsed());
+                assert!(
+                    began.elapsed() < Duration::from_secs(5),
+                    "{}: {:?}",
+                    path.display(),
+                    began.elapsed()
+                );
                 count += 1;
             }
             assert!(count > 0, "{}: a target grows from examples", folder.display());

@@ -215,7 +215,7 @@ struct Place {
 }
 
 /// Whose it is: another host gets no credentials of ours.
-enum Host {
+pub(super) enum Host {
     Registry,
     Other,
 }
@@ -226,13 +226,27 @@ fn place(access: &Access, opened: &Answer, digest: &Digest) -> Result<Place, Reg
     let base = opened.url();
     let location =
         opened.header(LOCATION.as_str()).ok_or_else(|| wrong("the registry's answer names no place"))?;
-    let mut url =
-        base.join(location).map_err(|_| wrong("the registry's answer names a place that is no URL"))?;
+    let (url, host) = upload_url(base, location, digest).map_err(wrong)?;
+    let trust = match host {
+        Host::Registry => access.session().trust(),
+        // What the registry's own endpoint may do is not meant for others.
+        Host::Other => {
+            Trust { plain_http: longshore_wire::PlainHttp::LoopbackOnly, ca: access.session().trust().ca }
+        }
+    };
+    Ok(Place { url, host, trust })
+}
+
+/// The URL that the bytes of `digest` go to when `base` answered with `location`, and whose host it is; or what is wrong
+/// with it.
+pub(super) fn upload_url(base: &Url, location: &str, digest: &Digest) -> Result<(Url, Host), &'static str> {
+    const NO_URL: &str = "the registry's answer names a place that is no URL";
+    let mut url = base.join(location).map_err(|_| NO_URL)?;
     // A registry behind a proxy that ends TLS may think that it is spoken to in plain http.
     if url.scheme() == "http" && base.scheme() == "https" && url.host() == base.host() {
         let port = base.port();
         if url.set_scheme("https").is_err() || url.set_port(port).is_err() {
-            return Err(wrong("the registry's answer names a place that is no URL"));
+            return Err(NO_URL);
         }
     }
     url.set_fragment(None);
@@ -240,12 +254,5 @@ fn place(access: &Access, opened: &Answer, digest: &Digest) -> Result<Place, Reg
     let same = url.scheme() == base.scheme()
         && url.host() == base.host()
         && url.port_or_known_default() == base.port_or_known_default();
-    Ok(if same {
-        Place { url, host: Host::Registry, trust: access.session().trust() }
-    } else {
-        // What the registry's own endpoint may do is not meant for others.
-        let trust =
-            Trust { plain_http: longshore_wire::PlainHttp::LoopbackOnly, ca: access.session().trust().ca };
-        Place { url, host: Host::Other, trust }
-    })
+    Ok((url, if same { Host::Registry } else { Host::Other }))
 }

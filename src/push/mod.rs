@@ -6,6 +6,8 @@
 
 mod blob;
 mod commit;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod pieces;
 mod plan;
 mod progress;

@@ -278,7 +278,7 @@ impl Access {
 }
 
 /// How to log in, and for what; a token where there is a choice.
-fn read_scheme(headers: &HeaderMap) -> Option<(Scheme, Option<String>)> {
+pub(super) fn read_scheme(headers: &HeaderMap) -> Option<(Scheme, Option<String>)> {
     let values = headers.get_all(WWW_AUTHENTICATE);
     let challenges = challenge::read(values.iter().filter_map(|value| value.to_str().ok()));
     let bearer = challenges.iter().filter(|challenge| challenge.scheme == "bearer").find_map(|challenge| {

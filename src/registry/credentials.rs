@@ -143,7 +143,7 @@ fn server_name(repository: &Repository) -> String {
 /// A file of logins. It holds secrets, so it has no `Debug`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Config {
+pub(super) struct Config {
     #[serde(default)]
     auths: BTreeMap<String, Auth>,
     #[serde(default)]
@@ -160,14 +160,14 @@ struct Auth {
     identitytoken: Option<String>,
 }
 
-enum Entry {
+pub(super) enum Entry {
     None,
     Credential(Result<Credential, String>),
     Helper(String),
 }
 
 impl Config {
-    fn look(&self, repository: &Repository) -> Entry {
+    pub(super) fn look(&self, repository: &Repository) -> Entry {
         let host = repository.host();
         let server = server_name(repository);
         let helpers = self.cred_helpers.iter();

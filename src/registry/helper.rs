@@ -67,14 +67,18 @@ pub(super) async fn ask(name: &str, server: &str, patience: Duration) -> Result<
             Some(format!("try it: echo {server} | {program} get")),
         ));
     }
+    read_answer(&text).map_err(|problem| failed(problem.to_owned(), None))
+}
+
+/// What a helper's answer holds; or what is wrong with it. The text is not shown, because a secret may be in it.
+pub(super) fn read_answer(text: &[u8]) -> Result<Option<Credential>, &'static str> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Answered {
         username: String,
         secret: String,
     }
-    // The text is not shown: a secret may be in it.
-    let Answered { username, secret } = serde_json::from_slice(&text)
-        .map_err(|_| failed("its answer is not the JSON of a credential helper".to_owned(), None))?;
+    let Answered { username, secret } =
+        serde_json::from_slice(text).map_err(|_| "its answer is not the JSON of a credential helper")?;
     Ok((!username.is_empty() || !secret.is_empty()).then(|| basic(username, secret)))
 }

@@ -8,6 +8,8 @@ mod challenge;
 mod credentials;
 mod errand;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod helper;
 mod session;
 mod target;

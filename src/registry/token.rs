@@ -115,17 +115,9 @@ impl Fetch<'_> {
             .read_up_to(ANSWER_LIMIT)
             .await
             .map_err(|error| RegistryError::from_wire(error, self.errand))?;
-        // The text is not shown: a token may be in it.
-        let answered: Answered = serde_json::from_slice(&body)
-            .map_err(|_| protocol(format!("{OPERATION} at {host}: the answer is no token document")))?;
-        let token = answered.token.or(answered.access_token).filter(|token| !token.is_empty());
-        let token =
-            token.ok_or_else(|| protocol(format!("{OPERATION} at {host}: the answer holds no token")))?;
-        let mut header = HeaderValue::try_from(format!("Bearer {token}"))
-            .map_err(|_| protocol(format!("{OPERATION} at {host}: the token does not fit into a header")))?;
-        header.set_sensitive(true);
-        let life = answered.expires_in.unwrap_or(SHORTEST_LIFE).clamp(1, LONGEST_LIFE);
-        let renew_at = Instant::now() + Duration::from_secs(life).mul_f64(0.8);
+        let (header, life) =
+            read_answer(&body).map_err(|problem| protocol(format!("{OPERATION} at {host}: {problem}")))?;
+        let renew_at = Instant::now() + life.mul_f64(0.8);
         Ok(Token { header, renew_at, accepted: Arc::default() })
     }
 
@@ -158,6 +150,19 @@ impl Fetch<'_> {
             }
         }
     }
+}
+
+/// The header that shows the token in a service's answer, and how long it lives; or what is wrong with the answer, which is
+/// not shown, because a token may be in it.
+pub(super) fn read_answer(body: &[u8]) -> Result<(HeaderValue, Duration), &'static str> {
+    let answered: Answered = serde_json::from_slice(body).map_err(|_| "the answer is no token document")?;
+    let token = answered.token.or(answered.access_token).filter(|token| !token.is_empty());
+    let token = token.ok_or("the answer holds no token")?;
+    let mut header = HeaderValue::try_from(format!("Bearer {token}"))
+        .map_err(|_| "the token does not fit into a header")?;
+    header.set_sensitive(true);
+    let life = answered.expires_in.unwrap_or(SHORTEST_LIFE).clamp(1, LONGEST_LIFE);
+    Ok((header, Duration::from_secs(life)))
 }
 
 /// The credential as Basic, where it can be.

@@ -13,6 +13,8 @@
 //! leaves at most a file in `uploads` and bytes that no repository has, and [`Registry::open`] sweeps both.
 
 mod document;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod image;
 mod name;
 mod range;

@@ -2,6 +2,8 @@
 
 mod error;
 pub(crate) mod forward;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 pub(crate) mod headers;
 pub(crate) mod instances;
 mod meter;

@@ -4,6 +4,8 @@ mod elf;
 mod ended;
 mod enter;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod instance;
 mod launch;
 mod log;

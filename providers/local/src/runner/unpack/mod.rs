@@ -8,6 +8,8 @@
 
 mod archive;
 mod folder;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod layer;
 #[cfg(test)]
 mod tests;
