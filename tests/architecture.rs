@@ -86,7 +86,8 @@ fn module_of(path: &Path) -> String {
 fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
     BTreeMap::from([
         ("manifest", &["image"][..]),
-        ("image", &[]),
+        ("cache", &[]),
+        ("image", &["cache"]),
         ("push", &["image"]),
         ("scan", &["manifest"]),
         ("publish", &[]),
