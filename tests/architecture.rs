@@ -88,7 +88,9 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("manifest", &["image"][..]),
         ("cache", &[]),
         ("image", &["cache"]),
-        ("push", &["image"]),
+        ("shape", &["cache", "image"]),
+        ("registry", &[]),
+        ("push", &["image", "registry"]),
         ("scan", &["manifest"]),
         ("publish", &[]),
         ("ledger", &[]),
@@ -97,7 +99,10 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("progress", &["push"]),
         (
             "pipeline",
-            &["image", "ledger", "manifest", "progress", "publish", "push", "rollback", "scan", "shift"],
+            &[
+                "image", "ledger", "manifest", "progress", "publish", "push", "registry", "rollback", "scan",
+                "shift",
+            ],
         ),
         ("report", &["ledger", "push"]),
         ("providers", &[]),

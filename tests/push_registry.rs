@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use longshore::image::{ImageSource, Verify};
 use longshore::push::{
-    BlobCounts, Destination, PushError, PushErrorKind, PushOutcome, Pushed, Recorded, Recorder, Registries,
-    Sender, Silent, push,
+    BlobCounts, Destination, PushOutcome, Pushed, Recorded, Recorder, Registries, Sender, Silent, push,
 };
+use longshore::registry::{RegistryError, RegistryErrorKind};
 use longshore_contract::{Calls, Endpoint, PlainHttp, Service};
 use longshore_wire::{Client, Limits};
 use push_support::double::{Act, Double, reply};
@@ -25,7 +25,7 @@ fn registries() -> Registries {
     Registries::new(client(), Box::new(Sender))
 }
 
-async fn send(layout: &Layout, to: &Destination) -> (Result<Pushed, PushError>, u32) {
+async fn send(layout: &Layout, to: &Destination) -> (Result<Pushed, RegistryError>, u32) {
     let (image, calls) = (open(layout.path()).unwrap(), Calls::default());
     let pushed = push(&registries(), &image, to, Verify::Size, &calls, &Silent).await;
     (pushed, calls.to(Service::Registry))
@@ -152,10 +152,10 @@ async fn a_registry_that_asks_for_a_password_gets_it_and_a_wrong_one_is_explaine
     assert_eq!(registry.digest_by_skopeo("app:v1", Some("ann:correct horse")), digest);
 
     let error = send(&layout, &basic(&reference, "ann", "wrong one")).await.0.unwrap_err();
-    assert_eq!(error.kind, PushErrorKind::Unauthorized);
+    assert_eq!(error.kind, RegistryErrorKind::Unauthorized);
     assert!(error.to_string().contains("the login is refused (401"), "{error}");
     let error = send(&layout, &anonymous(&reference)).await.0.unwrap_err();
-    assert_eq!(error.kind, PushErrorKind::Unauthorized);
+    assert_eq!(error.kind, RegistryErrorKind::Unauthorized);
     assert!(error.hint.unwrap().contains("no credentials were given"));
     for shown in [format!("{:?}", basic(&reference, "ann", "wrong one")), error.message] {
         assert!(!shown.contains("wrong one") && !shown.contains("horse"), "{shown}");
@@ -228,7 +228,7 @@ async fn a_registry_with_a_certificate_of_its_own_is_reached_without_a_scheme() 
 
     // Nobody said https: the port was asked. Its certificate is nobody's, and that is not passed over.
     let error = send(&layout, &anonymous(&reference)).await.0.unwrap_err();
-    assert_eq!(error.kind, PushErrorKind::Unreachable);
+    assert_eq!(error.kind, RegistryErrorKind::Unreachable);
     assert!(error.message.contains("UnknownIssuer"), "{error}");
     assert!(error.hint.unwrap().contains("certs.d"));
 
@@ -291,13 +291,13 @@ async fn a_blob_that_is_not_what_its_name_says_is_refused_by_the_registry_and_fo
     let to = anonymous(&format!("{}/app:v1", registry.host));
 
     let error = send(&layout, &to).await.0.unwrap_err();
-    assert_eq!(error.kind, PushErrorKind::DigestMismatch, "{error}");
+    assert_eq!(error.kind, RegistryErrorKind::DigestMismatch, "{error}");
     assert!(error.message.contains(&digest) && error.message.contains("DIGEST_INVALID"), "{error}");
 
     let image = open(layout.path()).unwrap();
     let hashed = push(&registries(), &image, &to, Verify::Hash, &Calls::default(), &Silent).await;
     let error = hashed.unwrap_err();
-    assert_eq!(error.kind, PushErrorKind::DigestMismatch, "{error}");
+    assert_eq!(error.kind, RegistryErrorKind::DigestMismatch, "{error}");
     assert!(error.message.contains(&digest) && error.message.contains("damaged"), "{error}");
     assert_eq!(registry.stored(&digest), None);
 }
@@ -313,6 +313,6 @@ async fn nobody_at_the_port_is_said_with_host_and_port() {
     let image = open(layout.path()).unwrap();
     let to = anonymous(&format!("{address}/app:v1"));
     let error = push(&registries, &image, &to, Verify::Size, &Calls::default(), &Silent).await.unwrap_err();
-    assert_eq!(error.kind, PushErrorKind::Unreachable);
+    assert_eq!(error.kind, RegistryErrorKind::Unreachable);
     assert!(error.message.contains(&address.to_string()), "{error}");
 }

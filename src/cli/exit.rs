@@ -5,7 +5,7 @@ use longshore_contract::{Error, ErrorKind};
 use crate::image::ImageErrorKind;
 use crate::ledger::{Because, Ending, JournalError};
 use crate::pipeline::{Arrival, Failure, Standing};
-use crate::push::PushErrorKind;
+use crate::registry::RegistryErrorKind;
 use crate::report::Outcome;
 use crate::shift::{Refusal, Stopped};
 
@@ -99,20 +99,20 @@ fn of_cloud(error: &Error) -> &'static str {
     }
 }
 
-fn of_push(kind: PushErrorKind) -> &'static str {
+fn of_push(kind: RegistryErrorKind) -> &'static str {
     match kind {
-        PushErrorKind::Image => "image_unsupported",
-        PushErrorKind::Unauthorized => "unauthenticated",
-        PushErrorKind::Denied => "denied",
-        PushErrorKind::RepositoryMissing => "repository_missing",
-        PushErrorKind::TagTaken => "tag_taken",
-        PushErrorKind::Unreachable => "unreachable",
-        PushErrorKind::Unavailable => "unavailable",
-        PushErrorKind::DigestMismatch => "image_corrupt",
-        PushErrorKind::Unreadable => "image_io",
-        PushErrorKind::Refused => "rejected",
-        PushErrorKind::Protocol => "unexpected",
-        PushErrorKind::Keychain => "keychain",
+        RegistryErrorKind::Image => "image_unsupported",
+        RegistryErrorKind::Unauthorized => "unauthenticated",
+        RegistryErrorKind::Denied => "denied",
+        RegistryErrorKind::RepositoryMissing => "repository_missing",
+        RegistryErrorKind::TagTaken => "tag_taken",
+        RegistryErrorKind::Unreachable => "unreachable",
+        RegistryErrorKind::Unavailable => "unavailable",
+        RegistryErrorKind::DigestMismatch => "image_corrupt",
+        RegistryErrorKind::Unreadable => "image_io",
+        RegistryErrorKind::Refused => "rejected",
+        RegistryErrorKind::Protocol => "unexpected",
+        RegistryErrorKind::Keychain => "keychain",
     }
 }
 

@@ -4,7 +4,7 @@ use longshore_contract::{Digest, Error, ErrorKind, Finding, RunId, Version};
 
 use crate::image::ImageError;
 use crate::ledger::{JournalError, LedgerError, RunSummary};
-use crate::push::PushError;
+use crate::registry::RegistryError;
 use crate::shift::{Illegal, Refusal, Stopped};
 
 /// Why a run on one alias did not come to its end.
@@ -23,7 +23,7 @@ pub enum Failure {
     Image(#[from] ImageError),
     /// The image could not be pushed.
     #[error(transparent)]
-    Push(#[from] PushError),
+    Push(#[from] RegistryError),
     /// The cloud said no, or nothing.
     #[error(transparent)]
     Cloud(#[from] Error),

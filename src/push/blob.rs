@@ -4,16 +4,15 @@ use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use http::{Method, StatusCode};
-use longshore_contract::{Digest, PlainHttp};
+use longshore_contract::Digest;
 use longshore_wire::{Answer, Repeats, Request, Trust};
 use url::Url;
 
-use super::access::Access;
-use super::error::{PushError, PushErrorKind};
 use super::pieces::{Course, body};
 use super::progress::{BlobState, Event, Progress};
 use super::writes::Writes;
 use crate::image::{Blob, Verify};
+use crate::registry::{Access, Once, RegistryError, RegistryErrorKind, missing};
 
 /// What became of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,16 +27,16 @@ pub(super) enum Delivered {
 const COMMIT_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// Makes sure the repository holds `blob`. Whoever else wants the same waits for this one.
 pub(super) async fn deliver(
-    access: &Access<'_>,
+    access: &Access,
     blob: &Blob,
     verify: Verify,
     writes: &dyn Writes,
     progress: &dyn Progress,
-) -> Result<Delivered, PushError> {
+) -> Result<Delivered, RegistryError> {
     let tell =
         |sent, state| progress.event(Event::Blob { digest: &blob.digest, size: blob.size, sent, state });
     let mut delivered = Delivered::Present;
-    let cell = access.session.blob(access.repository.path(), &blob.digest);
+    let cell = access.session().blob(access.repository().path(), &blob.digest);
     cell.get_or_try_init(async || {
         if !is_there(access, blob).await? {
             writes.blob(access, blob, verify, progress).await?;
@@ -53,7 +52,7 @@ pub(super) async fn deliver(
 }
 
 /// Asks whether the repository holds the blob. A repository that is not there holds nothing.
-async fn is_there(access: &Access<'_>, blob: &Blob) -> Result<bool, PushError> {
+async fn is_there(access: &Access, blob: &Blob) -> Result<bool, RegistryError> {
     let path = format!("blobs/{}", blob.digest);
     let answer = access.send(access.request("look for blob", Method::HEAD, &path).await?).await?;
     match answer.status() {
@@ -66,15 +65,15 @@ async fn is_there(access: &Access<'_>, blob: &Blob) -> Result<bool, PushError> {
 /// Sends the blob: as often as it takes, each time from the beginning and in a new upload, because what a registry makes of
 /// an upload that broke off differs from one to the next.
 pub(super) async fn send(
-    access: &Access<'_>,
+    access: &Access,
     blob: &Blob,
     verify: Verify,
     progress: &dyn Progress,
-) -> Result<(), PushError> {
+) -> Result<(), RegistryError> {
     let tell =
         |sent, state| progress.event(Event::Blob { digest: &blob.digest, size: blob.size, sent, state });
-    let _permit = access.session.uploads.acquire().await.expect("the semaphore is never closed");
-    let backoff = access.session.client.limits().backoff;
+    let _permit = access.session().uploads.acquire().await.expect("the semaphore is never closed");
+    let backoff = access.session().client.limits().backoff;
     // Only pauses are counted: a large blob may take longer than any budget for trying again.
     let mut paused = Duration::ZERO;
     let (mut tries, mut renewed) = (0, false);
@@ -101,7 +100,7 @@ pub(super) async fn send(
             Err(failed) => failed,
         };
         if course.is_damaged() {
-            error.kind = PushErrorKind::DigestMismatch;
+            error.kind = RegistryErrorKind::DigestMismatch;
         }
         let pause = match again {
             Again::Never => None,
@@ -129,7 +128,7 @@ pub(super) async fn send(
 }
 
 struct Failed {
-    error: PushError,
+    error: RegistryError,
     again: Again,
 }
 
@@ -142,17 +141,17 @@ enum Again {
     After(Option<Duration>),
 }
 
-impl From<PushError> for Failed {
-    fn from(error: PushError) -> Self {
+impl From<RegistryError> for Failed {
+    fn from(error: RegistryError) -> Self {
         let again = match error.kind {
-            PushErrorKind::Unavailable | PushErrorKind::Unreachable => Again::After(None),
+            RegistryErrorKind::Unavailable | RegistryErrorKind::Unreachable => Again::After(None),
             _ => Again::Never,
         };
         Self { error, again }
     }
 }
 
-async fn attempt(access: &Access<'_>, blob: &Blob, verify: Verify, course: &Course) -> Result<(), Failed> {
+async fn attempt(access: &Access, blob: &Blob, verify: Verify, course: &Course) -> Result<(), Failed> {
     let doing = format!("send blob {}", blob.digest);
     let never = |error| Failed { error, again: Again::Never };
     let opened = access.send(access.request("begin upload", Method::POST, "blobs/uploads/").await?).await;
@@ -163,10 +162,10 @@ async fn attempt(access: &Access<'_>, blob: &Blob, verify: Verify, course: &Cour
         StatusCode::CREATED => return Ok(()),
         StatusCode::NOT_FOUND => {
             let mut error = access.refused("begin upload", opened).await;
-            if error.kind == PushErrorKind::Refused {
-                error.kind = PushErrorKind::RepositoryMissing;
-                let (path, host) = (access.repository.path(), access.repository.host());
-                error = error.hint(format!("make the repository {path} at {host} first"));
+            if error.kind == RegistryErrorKind::Refused {
+                error.kind = RegistryErrorKind::RepositoryMissing;
+                let hint = missing(&error.errand);
+                error = error.hint(hint);
             }
             return Err(never(error));
         }
@@ -181,20 +180,11 @@ async fn attempt(access: &Access<'_>, blob: &Blob, verify: Verify, course: &Cour
         .answer_within(COMMIT_LIMIT)
         .repeats(Repeats::Never);
     let answer = match place.host {
-        Host::Registry => access.send_once(&doing, request).await.map_err(|error| {
-            let again = match error.kind {
-                PushErrorKind::Unauthorized => Again::LoggedIn,
-                PushErrorKind::Unavailable | PushErrorKind::Unreachable => Again::After(None),
-                _ => Again::Never,
-            };
-            Failed { error, again }
-        })?,
-        Host::Other => access
-            .session
-            .client
-            .send(request)
-            .await
-            .map_err(|error| PushError::from_wire(error, access.repository))?,
+        Host::Registry => match access.send_once(&doing, request).await? {
+            Once::Answered(answer) => answer,
+            Once::LoginEnded(error) => return Err(Failed { error, again: Again::LoggedIn }),
+        },
+        Host::Other => access.send_elsewhere(request).await?,
     };
     match answer.status().as_u16() {
         200 | 201 | 204 => Ok(()),
@@ -205,7 +195,7 @@ async fn attempt(access: &Access<'_>, blob: &Blob, verify: Verify, course: &Cour
         }
         _ => {
             let error = access.refused(&doing, answer).await;
-            Err(never(if error.kind == PushErrorKind::DigestMismatch {
+            Err(never(if error.kind == RegistryErrorKind::DigestMismatch {
                 error.hint(format!(
                     "the file of {} does not have this digest: write the image anew",
                     blob.digest
@@ -231,8 +221,8 @@ enum Host {
 }
 
 /// Reads where the upload is: relative, absolute, with a query of its own, on another host.
-fn place(access: &Access<'_>, opened: &Answer, digest: &Digest) -> Result<Place, PushError> {
-    let wrong = |message: &str| access.error(PushErrorKind::Protocol, format!("begin upload: {message}"));
+fn place(access: &Access, opened: &Answer, digest: &Digest) -> Result<Place, RegistryError> {
+    let wrong = |message: &str| access.error(RegistryErrorKind::Protocol, format!("begin upload: {message}"));
     let base = opened.url();
     let location =
         opened.header(LOCATION.as_str()).ok_or_else(|| wrong("the registry's answer names no place"))?;
@@ -251,13 +241,11 @@ fn place(access: &Access<'_>, opened: &Answer, digest: &Digest) -> Result<Place,
         && url.host() == base.host()
         && url.port_or_known_default() == base.port_or_known_default();
     Ok(if same {
-        Place { url, host: Host::Registry, trust: access.session.trust() }
+        Place { url, host: Host::Registry, trust: access.session().trust() }
     } else {
         // What the registry's own endpoint may do is not meant for others.
-        let trust = Trust {
-            plain_http: super::token::plain_http(PlainHttp::LoopbackOnly),
-            ca: access.session.trust().ca,
-        };
+        let trust =
+            Trust { plain_http: longshore_wire::PlainHttp::LoopbackOnly, ca: access.session().trust().ca };
         Place { url, host: Host::Other, trust }
     })
 }

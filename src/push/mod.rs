@@ -4,35 +4,23 @@
 //! children first, verbatim. At the end the registry is asked for the digest. What is written goes through [`Writes`]; a
 //! dry run is the same function with [`Recorder`] in the place of [`Sender`].
 
-mod access;
 mod blob;
-mod challenge;
 mod commit;
-mod credentials;
-mod error;
-mod helper;
 mod pieces;
 mod plan;
 mod progress;
-mod session;
-mod token;
 mod writes;
 
-use std::sync::{Arc, Mutex};
-
 use futures::{StreamExt as _, TryStreamExt as _};
-use longshore_contract::{Calls, Credential, Digest, Endpoint, Login, PlainHttp, Reference};
+use longshore_contract::{Calls, Digest, Endpoint, Login, PlainHttp, Reference};
 use longshore_wire::Client;
 use serde::{Deserialize, Serialize};
 
 use crate::image::{Image, Verify};
+use crate::registry::{Access, Credentials, Purpose, Reach, RegistryError, Sessions};
 use blob::Delivered;
-use session::Session;
 
-pub use access::Access;
-pub use credentials::{Keychain, KeychainError};
-pub use error::{OciError, PushError, PushErrorKind};
-pub use plan::{Commit, Target};
+pub use plan::Commit;
 pub use progress::{BlobState, Event, Progress, Silent};
 pub use writes::{Recorded, Recorder, Sender, Writes};
 
@@ -59,39 +47,28 @@ impl Destination {
             credentials: Credentials::Given(login.credential),
         }
     }
+
+    fn reach(&self) -> Reach {
+        let Self { endpoint, plain_http, credentials, .. } = self;
+        Reach { endpoint: endpoint.clone(), plain_http: *plain_http, credentials: credentials.clone() }
+    }
 }
 
-/// Where the credentials for a registry come from.
-#[derive(Debug, Clone)]
-pub enum Credentials {
-    /// From the provider.
-    Given(Credential),
-    /// From where container tools keep them; looked up only when the registry asks.
-    Keychain(Keychain),
-}
-
-/// The registries of one run: a session for each, shared by all pushes, so that a login happens once and no blob is sent
-/// twice to the same repository.
+/// The registries of one run, and how they are written to.
 pub struct Registries {
-    client: Client,
+    sessions: Sessions,
     writes: Box<dyn Writes>,
-    sessions: Mutex<Vec<Arc<Session>>>,
 }
 
 impl Registries {
     /// No session yet; what is written goes to `writes`.
     pub fn new(client: Client, writes: Box<dyn Writes>) -> Self {
-        Self { client, writes, sessions: Mutex::default() }
+        Self { sessions: Sessions::new(client), writes }
     }
 
-    fn session(&self, destination: &Destination) -> Arc<Session> {
-        let mut sessions = self.sessions.lock().expect("nothing panics while it holds this");
-        if let Some(session) = sessions.iter().find(|session| session.serves(destination)) {
-            return Arc::clone(session);
-        }
-        let session = Arc::new(Session::new(self.client.clone(), destination));
-        sessions.push(Arc::clone(&session));
-        session
+    /// The sessions, for whoever reads from the same registries.
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
     }
 }
 
@@ -149,10 +126,10 @@ pub async fn push(
     verify: Verify,
     calls: &Calls,
     progress: &dyn Progress,
-) -> Result<Pushed, PushError> {
+) -> Result<Pushed, RegistryError> {
     let plan = plan::plan(image, destination)?;
-    let session = registries.session(destination);
-    let access = Access::new(&session, &destination.reference.repository, calls);
+    let repository = &destination.reference.repository;
+    let access = Access::new(&registries.sessions, repository, &destination.reach(), Purpose::Push, calls);
     let target = plan.target.clone();
     let mut pushed = Pushed {
         reference: Reference { digest: Some(image.digest.clone()), ..destination.reference.clone() },

@@ -9,7 +9,8 @@ pub(crate) mod registry;
 use std::path::Path;
 
 use longshore::image::{Context, Image, ImageError, ImageSource};
-use longshore::push::{Credentials, Destination};
+use longshore::push::Destination;
+use longshore::registry::Credentials;
 use longshore_contract::{Credential, PlainHttp};
 
 /// Opens the layout in `directory`.

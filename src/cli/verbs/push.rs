@@ -8,7 +8,8 @@ use super::super::{Answer, faults, rows};
 use crate::image::{self, Image, ImageSource, Verify};
 use crate::pipeline::{Failure, Landed, Teller};
 use crate::progress::{Event, UnitName};
-use crate::push::{self as pushing, BlobCounts, Credentials, Destination, Keychain, PushOutcome, Pushed};
+use crate::push::{self as pushing, BlobCounts, Destination, PushOutcome, Pushed};
+use crate::registry::{Credentials, Keychain};
 use crate::report::{Body, CallCounts, Fault, Outcome, PushRow};
 
 /// Pushes one image to every destination; each fails alone.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::errand::Purpose;
+
 /// One challenge of a `WWW-Authenticate` header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Challenge {
@@ -84,25 +86,46 @@ impl<'a> Text<'a> {
     }
 }
 
-/// The scope to ask for when pushing to `path`: what the registry asked for, with what pushing needs added to the entry of
-/// that repository. Entries are separated by spaces.
-pub(super) fn scope_for_push(challenged: Option<&str>, path: &str) -> String {
+/// What a token is wanted for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Scope {
+    /// The errand's own repository.
+    pub(super) path: String,
+    pub(super) purpose: Purpose,
+    /// Another repository of the same registry that is read from.
+    pub(super) also: Option<String>,
+}
+
+impl Scope {
+    /// It as a token service reads it: what the registry asked for, with what we need added to the entries of the
+    /// repositories. Entries are separated by spaces.
+    pub(super) fn text(&self, challenged: Option<&str>) -> String {
+        let mut entries: Vec<String> =
+            challenged.unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+        need(&mut entries, &self.path, self.purpose.actions());
+        if let Some(also) = &self.also {
+            need(&mut entries, also, Purpose::Pull.actions());
+        }
+        entries.join(" ")
+    }
+}
+
+/// Adds to the entry of `path` the actions it lacks.
+fn need(entries: &mut Vec<String>, path: &str, needed: &[&str]) {
     let prefix = format!("repository:{path}:");
-    let mut entries: Vec<String> =
-        challenged.unwrap_or_default().split_whitespace().map(str::to_owned).collect();
-    let needed = ["pull", "push"];
     match entries.iter_mut().find(|entry| entry.starts_with(&prefix)) {
         Some(entry) => {
-            let mut actions: Vec<&str> =
-                entry[prefix.len()..].split(',').filter(|action| !action.is_empty()).collect();
-            actions.extend(
-                needed.iter().filter(|action| !entry[prefix.len()..].split(',').any(|has| has == **action)),
-            );
+            let stated = entry[prefix.len()..].to_owned();
+            let mut actions: Vec<&str> = stated.split(',').filter(|action| !action.is_empty()).collect();
+            for action in needed {
+                if !actions.contains(action) {
+                    actions.push(action);
+                }
+            }
             *entry = format!("{prefix}{}", actions.join(","));
         }
         None => entries.push(format!("{prefix}{}", needed.join(","))),
     }
-    entries.join(" ")
 }
 
 #[cfg(test)]
@@ -152,14 +175,24 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_keeps_what_was_asked_for_and_adds_what_pushing_needs() {
-        for (challenged, expected) in [
-            (None, "repository:a/b:pull,push"),
-            (Some("repository:a/b:pull"), "repository:a/b:pull,push"),
-            (Some("repository:a/b:push,pull,delete"), "repository:a/b:push,pull,delete"),
-            (Some("repository:c:pull"), "repository:c:pull repository:a/b:pull,push"),
+    fn a_scope_keeps_what_was_asked_for_and_adds_what_is_needed() {
+        for (purpose, also, challenged, expected) in [
+            (Purpose::Push, None, None, "repository:a/b:pull,push"),
+            (Purpose::Push, None, Some("repository:a/b:pull"), "repository:a/b:pull,push"),
+            (Purpose::Push, None, Some("repository:a/b:push,pull,delete"), "repository:a/b:push,pull,delete"),
+            (Purpose::Push, None, Some("repository:c:pull"), "repository:c:pull repository:a/b:pull,push"),
+            (Purpose::Push, Some("c"), None, "repository:a/b:pull,push repository:c:pull"),
+            (
+                Purpose::Push,
+                Some("c"),
+                Some("repository:c:* repository:a/b:pull"),
+                "repository:c:*,pull repository:a/b:pull,push",
+            ),
+            (Purpose::Pull, None, None, "repository:a/b:pull"),
+            (Purpose::Pull, None, Some("repository:a/b:pull"), "repository:a/b:pull"),
         ] {
-            assert_eq!(scope_for_push(challenged, "a/b"), expected);
+            let scope = Scope { path: "a/b".to_owned(), purpose, also: also.map(str::to_owned) };
+            assert_eq!(scope.text(challenged), expected);
         }
     }
 

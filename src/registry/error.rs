@@ -1,19 +1,19 @@
-//! Why a push failed, in the words of whoever said no.
+//! Why a registry did not do what it was asked, in the words of whoever said no.
 
-use longshore_contract::Repository;
 use longshore_wire as wire;
 use serde::Deserialize;
 
 use super::credentials::KeychainError;
+use super::errand::{Errand, Purpose};
 
-/// Why an image did not arrive. It holds no secret; `Display` is one line.
+/// Why an image was not pushed or pulled. It holds no secret; `Display` is one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("push to {repository}: {message}{}", tries(*.attempts))]
-pub struct PushError {
+#[error("{errand}: {message}{}", tries(*.attempts))]
+pub struct RegistryError {
     /// What sort of failure it is.
-    pub kind: PushErrorKind,
-    /// Where the image was to go.
-    pub repository: Repository,
+    pub kind: RegistryErrorKind,
+    /// What was to be done, and where.
+    pub errand: Errand,
     /// What happened, in one line; digests, hosts and the registry's own words are in it.
     pub message: String,
     /// What to do next, where we know.
@@ -30,8 +30,8 @@ fn tries(attempts: u32) -> String {
 
 /// The sorts of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PushErrorKind {
-    /// The image cannot be pushed as it is.
+pub enum RegistryErrorKind {
+    /// The image cannot go there as it is.
     Image,
     /// The registry wants other credentials, or some at all.
     Unauthorized,
@@ -72,27 +72,29 @@ pub struct OciError {
 pub(super) const REFUSAL_LIMIT: usize = 64 << 10;
 const SHOWN: usize = 300;
 
-impl PushError {
+impl RegistryError {
     /// Whether somebody said no, as opposed to something having broken or not answered.
     pub fn is_refusal(&self) -> bool {
         match self.kind {
-            PushErrorKind::Unreachable | PushErrorKind::Unavailable | PushErrorKind::Protocol => false,
-            PushErrorKind::Image
-            | PushErrorKind::Unauthorized
-            | PushErrorKind::Denied
-            | PushErrorKind::RepositoryMissing
-            | PushErrorKind::TagTaken
-            | PushErrorKind::DigestMismatch
-            | PushErrorKind::Unreadable
-            | PushErrorKind::Refused
-            | PushErrorKind::Keychain => true,
+            RegistryErrorKind::Unreachable | RegistryErrorKind::Unavailable | RegistryErrorKind::Protocol => {
+                false
+            }
+            RegistryErrorKind::Image
+            | RegistryErrorKind::Unauthorized
+            | RegistryErrorKind::Denied
+            | RegistryErrorKind::RepositoryMissing
+            | RegistryErrorKind::TagTaken
+            | RegistryErrorKind::DigestMismatch
+            | RegistryErrorKind::Unreadable
+            | RegistryErrorKind::Refused
+            | RegistryErrorKind::Keychain => true,
         }
     }
 
-    pub(super) fn new(kind: PushErrorKind, repository: &Repository, message: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: RegistryErrorKind, errand: &Errand, message: impl Into<String>) -> Self {
         Self {
             kind,
-            repository: repository.clone(),
+            errand: errand.clone(),
             message: message.into(),
             hint: None,
             errors: Box::default(),
@@ -100,57 +102,57 @@ impl PushError {
         }
     }
 
-    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    pub(super) fn after(mut self, attempts: u32) -> Self {
+    pub(crate) fn after(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
         self
     }
 
-    pub(super) fn from_wire(error: wire::Error, repository: &Repository) -> Self {
+    pub(crate) fn from_wire(error: wire::Error, errand: &Errand) -> Self {
         use wire::ErrorKind as From;
         let (kind, hint) = match error.kind {
             From::Connect => (
-                PushErrorKind::Unreachable,
+                RegistryErrorKind::Unreachable,
                 Some(format!(
                     "check that a registry listens at {} and that a proxy or firewall lets you there",
                     error.host
                 )),
             ),
             From::Tls | From::Certificates => (
-                PushErrorKind::Unreachable,
+                RegistryErrorKind::Unreachable,
                 Some(format!(
                     "trust its certificate with SSL_CERT_FILE, /etc/docker/certs.d/{}/ca.crt or the endpoint's ca",
-                    repository.host()
+                    errand.repository.host()
                 )),
             ),
             From::PlainHttp => (
-                PushErrorKind::Unreachable,
+                RegistryErrorKind::Unreachable,
                 Some(format!(
                     "allow it with --plain-http {} or plain_http: true at the endpoint",
-                    repository.host()
+                    errand.repository.host()
                 )),
             ),
-            From::Timeout | From::Stalled | From::Lost => (PushErrorKind::Unavailable, None),
-            From::Source => (PushErrorKind::Unreadable, None),
-            _ => (PushErrorKind::Protocol, None),
+            From::Timeout | From::Stalled | From::Lost => (RegistryErrorKind::Unavailable, None),
+            From::Source => (RegistryErrorKind::Unreadable, None),
+            _ => (RegistryErrorKind::Protocol, None),
         };
         let attempts = error.attempts;
         // The attempts are told once, by us.
         let message = format!("{} at {}: {}", error.operation, error.host, error.message);
-        Self { hint, ..Self::new(kind, repository, message).after(attempts) }
+        Self { hint, ..Self::new(kind, errand, message).after(attempts) }
     }
 
-    pub(super) fn from_keychain(error: KeychainError, repository: &Repository) -> Self {
+    pub(super) fn from_keychain(error: KeychainError, errand: &Errand) -> Self {
         let hint = error.hint.clone();
-        Self { hint, ..Self::new(PushErrorKind::Keychain, repository, error.to_string()) }
+        Self { hint, ..Self::new(RegistryErrorKind::Keychain, errand, error.to_string()) }
     }
 
     /// Reads a refusal: what was being done, the status, and the beginning of the body.
-    pub(super) fn refusal(repository: &Repository, doing: &str, status: u16, body: &[u8]) -> Self {
+    pub(crate) fn refusal(errand: &Errand, doing: &str, status: u16, body: &[u8]) -> Self {
         let errors = oci_errors(body);
         let said = match &*errors {
             [] => one_line(body),
@@ -158,30 +160,38 @@ impl PushError {
         };
         let has = |code: &str| errors.iter().any(|error| error.code == code);
         let (kind, hint) = match status {
-            401 => (PushErrorKind::Unauthorized, None),
+            401 => (RegistryErrorKind::Unauthorized, None),
             403 => (
-                PushErrorKind::Denied,
+                RegistryErrorKind::Denied,
                 Some(format!(
-                    "these credentials may not push to {repository}: ask its owner, or log in as somebody else"
+                    "these credentials may not {errand}: ask its owner, or log in as somebody else"
                 )),
             ),
-            404 if has("NAME_UNKNOWN") || has("NAME_INVALID") => (
-                PushErrorKind::RepositoryMissing,
-                Some(format!("make the repository {} at {} first", repository.path(), repository.host())),
-            ),
-            408 | 429 | 500.. => (PushErrorKind::Unavailable, None),
+            404 if has("NAME_UNKNOWN") || has("NAME_INVALID") => {
+                (RegistryErrorKind::RepositoryMissing, Some(missing(errand)))
+            }
+            408 | 429 | 500.. => (RegistryErrorKind::Unavailable, None),
             _ if has("DIGEST_INVALID") => (
-                PushErrorKind::DigestMismatch,
+                RegistryErrorKind::DigestMismatch,
                 Some("a blob of the image is damaged: push again with --verify to learn which".to_owned()),
             ),
-            _ => (PushErrorKind::Refused, None),
+            _ => (RegistryErrorKind::Refused, None),
         };
         let said = if said.is_empty() { String::new() } else { format!(": {said}") };
         let message = match status {
             401 => format!("{doing}: the login is refused ({status}{said})"),
             _ => format!("{doing}: the registry answered {status}{said}"),
         };
-        Self { errors, hint, ..Self::new(kind, repository, message) }
+        Self { errors, hint, ..Self::new(kind, errand, message) }
+    }
+}
+
+/// What to do about a repository that is not there.
+pub(crate) fn missing(errand: &Errand) -> String {
+    let Errand { purpose, repository } = errand;
+    match purpose {
+        Purpose::Push => format!("make the repository {} at {} first", repository.path(), repository.host()),
+        Purpose::Pull => format!("check the name: {} has no {}", repository.host(), repository.path()),
     }
 }
 
@@ -209,7 +219,7 @@ fn oci_errors(body: &[u8]) -> Box<[OciError]> {
 }
 
 /// A foreign text on one line, cut, without control characters.
-pub(super) fn one_line(text: &[u8]) -> String {
+pub(crate) fn one_line(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     let line = words.collect::<Vec<_>>().join(" ");
@@ -223,8 +233,9 @@ pub(super) fn one_line(text: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn refusal(status: u16, body: &str) -> PushError {
-        PushError::refusal(&"h.io/team/app".parse().unwrap(), "send manifest v1", status, body.as_bytes())
+    fn refusal(status: u16, body: &str) -> RegistryError {
+        let errand = Errand { purpose: Purpose::Push, repository: "h.io/team/app".parse().unwrap() };
+        RegistryError::refusal(&errand, "send manifest v1", status, body.as_bytes())
     }
 
     #[test]
@@ -233,7 +244,7 @@ mod tests {
             400,
             r#"{"errors": [{"code": "MANIFEST_INVALID", "message": "no\nlayers", "detail": {}}, {"code": "X_NEW"}, 3]}"#,
         );
-        assert_eq!(error.kind, PushErrorKind::Refused);
+        assert_eq!(error.kind, RegistryErrorKind::Refused);
         assert_eq!(
             error.to_string(),
             "push to h.io/team/app: send manifest v1: the registry answered 400: MANIFEST_INVALID no layers; X_NEW"
@@ -247,7 +258,7 @@ mod tests {
     #[test]
     fn a_body_that_is_no_error_document_is_shown_in_one_cut_line() {
         let error = refusal(502, &format!("<html>\n\u{1b}[31m{}", "x".repeat(1000)));
-        assert_eq!(error.kind, PushErrorKind::Unavailable);
+        assert_eq!(error.kind, RegistryErrorKind::Unavailable);
         assert!(error.message.contains("502: <html> [31mxxx"), "{error}");
         assert!(error.message.ends_with('…') && error.message.chars().count() < 400);
     }
@@ -255,8 +266,8 @@ mod tests {
     #[test]
     fn a_missing_repository_is_told_from_a_missing_blob() {
         let missing = refusal(404, r#"{"errors": [{"code": "NAME_UNKNOWN"}]}"#);
-        assert_eq!(missing.kind, PushErrorKind::RepositoryMissing);
+        assert_eq!(missing.kind, RegistryErrorKind::RepositoryMissing);
         assert!(missing.hint.unwrap().contains("make the repository team/app at h.io"));
-        assert_eq!(refusal(404, "").kind, PushErrorKind::Refused);
+        assert_eq!(refusal(404, "").kind, RegistryErrorKind::Refused);
     }
 }

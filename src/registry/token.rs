@@ -1,16 +1,19 @@
-//! Tokens for one repository: fetched once for everybody who waits, renewed before they end.
+//! Tokens for one scope: fetched once for everybody who waits, renewed before they end.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, StatusCode};
-use longshore_contract::{Credential, PlainHttp, Repository};
+use longshore_contract::{Credential, PlainHttp};
 use longshore_wire::{Body, Client, Meter, Repeats, Request, Trust, is_loopback};
 use serde::Deserialize;
 use url::Url;
 
-use super::error::{PushError, PushErrorKind, REFUSAL_LIMIT};
+use super::errand::Errand;
+use super::error::{REFUSAL_LIMIT, RegistryError, RegistryErrorKind};
 
 /// Where tokens come from, as the registry's challenge says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,12 +27,22 @@ pub(super) struct Realm {
 pub(super) struct Token {
     pub(super) header: HeaderValue,
     renew_at: Instant,
+    accepted: Arc<AtomicBool>,
 }
 
 impl Token {
     /// Whether it has so much life left that it can be shown.
     pub(super) fn is_fresh(&self) -> bool {
         Instant::now() < self.renew_at
+    }
+
+    /// The registry has let somebody in with it.
+    pub(super) fn accepted(&self) {
+        self.accepted.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn was_accepted(&self) -> bool {
+        self.accepted.load(Ordering::Relaxed)
     }
 }
 
@@ -50,7 +63,7 @@ const OPERATION: &str = "get token";
 pub(super) struct Fetch<'a> {
     pub(super) client: &'a Client,
     pub(super) registry: &'a Url,
-    pub(super) repository: &'a Repository,
+    pub(super) errand: &'a Errand,
     pub(super) realm: &'a Realm,
     pub(super) scope: &'a str,
     pub(super) credential: &'a Credential,
@@ -61,8 +74,9 @@ pub(super) struct Fetch<'a> {
 impl Fetch<'_> {
     /// Asks the realm for a token. Credentials go over TLS or loopback only, unless the registry itself is allowed plain
     /// http and its own host asks.
-    pub(super) async fn token(self) -> Result<Token, PushError> {
-        let protocol = |message: String| PushError::new(PushErrorKind::Protocol, self.repository, message);
+    pub(super) async fn token(self) -> Result<Token, RegistryError> {
+        let protocol =
+            |message: String| RegistryError::new(RegistryErrorKind::Protocol, self.errand, message);
         let url = &self.realm.url;
         let host = url.host_str().unwrap_or_default();
         let own = url.host() == self.registry.host();
@@ -76,23 +90,23 @@ impl Fetch<'_> {
         {
             let message =
                 format!("the registry asks to show credentials to {host} over plain http, which is refused");
-            return Err(PushError::new(PushErrorKind::Unauthorized, self.repository, message));
+            return Err(RegistryError::new(RegistryErrorKind::Unauthorized, self.errand, message));
         }
         let request = self.request().trust(trust).meter(self.meter.clone());
         let answer =
-            self.client.send(request).await.map_err(|error| PushError::from_wire(error, self.repository))?;
+            self.client.send(request).await.map_err(|error| RegistryError::from_wire(error, self.errand))?;
         let status = answer.status();
         if status != StatusCode::OK {
             let body = answer.excerpt(REFUSAL_LIMIT).await;
-            let mut error = PushError::refusal(
-                self.repository,
+            let mut error = RegistryError::refusal(
+                self.errand,
                 &format!("{OPERATION} at {host}"),
                 status.as_u16(),
                 &body,
             );
             // Whatever the service's code for it: it is the credentials that it does not like.
             if matches!(status.as_u16(), 400 | 401 | 403) {
-                error.kind = PushErrorKind::Unauthorized;
+                error.kind = RegistryErrorKind::Unauthorized;
                 error.hint = None;
             }
             return Err(error);
@@ -100,7 +114,7 @@ impl Fetch<'_> {
         let body = answer
             .read_up_to(ANSWER_LIMIT)
             .await
-            .map_err(|error| PushError::from_wire(error, self.repository))?;
+            .map_err(|error| RegistryError::from_wire(error, self.errand))?;
         // The text is not shown: a token may be in it.
         let answered: Answered = serde_json::from_slice(&body)
             .map_err(|_| protocol(format!("{OPERATION} at {host}: the answer is no token document")))?;
@@ -111,7 +125,8 @@ impl Fetch<'_> {
             .map_err(|_| protocol(format!("{OPERATION} at {host}: the token does not fit into a header")))?;
         header.set_sensitive(true);
         let life = answered.expires_in.unwrap_or(SHORTEST_LIFE).clamp(1, LONGEST_LIFE);
-        Ok(Token { header, renew_at: Instant::now() + Duration::from_secs(life).mul_f64(0.8) })
+        let renew_at = Instant::now() + Duration::from_secs(life).mul_f64(0.8);
+        Ok(Token { header, renew_at, accepted: Arc::default() })
     }
 
     fn request(&self) -> Request {
@@ -155,7 +170,7 @@ pub(super) fn basic(credential: &Credential) -> Option<HeaderValue> {
 }
 
 /// The contract's word in the client's.
-pub(super) fn plain_http(policy: PlainHttp) -> longshore_wire::PlainHttp {
+pub(crate) fn plain_http(policy: PlainHttp) -> longshore_wire::PlainHttp {
     match policy {
         PlainHttp::LoopbackOnly => longshore_wire::PlainHttp::LoopbackOnly,
         PlainHttp::Allowed => longshore_wire::PlainHttp::Allowed,
