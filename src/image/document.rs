@@ -18,6 +18,7 @@ const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 
 pub(super) const REFERENCE_NAME: &str = "org.opencontainers.image.ref.name";
 const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
 
 /// A pointer to some bytes.
 #[derive(Debug, Clone, Deserialize)]
@@ -33,6 +34,11 @@ pub(super) struct Descriptor {
 impl Descriptor {
     pub(super) fn annotation(&self, key: &str) -> Option<&str> {
         self.annotations.as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// Which other entry this one vouches for.
+    pub(super) fn about(&self) -> Option<Digest> {
+        self.annotation(REFERENCE_DIGEST)?.parse().ok()
     }
 
     /// Whether the entry vouches for another one.
@@ -134,6 +140,11 @@ pub(super) fn read_config(bytes: &[u8]) -> Result<Facts, String> {
         #[serde(flatten)]
         platform: DescribedPlatform,
         config: Option<Execution>,
+        rootfs: Option<Layers>,
+    }
+    #[derive(Default, Deserialize)]
+    struct Layers {
+        diff_ids: Option<Vec<Digest>>,
     }
     #[derive(Default, Deserialize)]
     #[serde(rename_all = "PascalCase")]
@@ -152,6 +163,7 @@ pub(super) fn read_config(bytes: &[u8]) -> Result<Facts, String> {
         platform,
         entrypoint: execution.entrypoint.unwrap_or_default(),
         command: execution.cmd.unwrap_or_default(),
+        diff_ids: config.rootfs.and_then(|layers| layers.diff_ids).unwrap_or_default(),
     })
 }
 

@@ -13,6 +13,7 @@ mod document;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod kept;
 mod layout;
 mod pick;
 mod source;
@@ -25,7 +26,7 @@ use bytes::Bytes;
 use longshore_contract::{Digest, Platform};
 use serde::{Deserialize, Serialize};
 
-pub use content::{Content, Reader, Verify};
+pub use content::{Content, Opens, Reach, Reader, Verify};
 pub use digest::{Hasher, digest_of};
 pub use error::{ImageError, ImageErrorKind};
 pub use source::{Add, Assembly, Base, ImageSource, InvalidSource};
@@ -43,10 +44,22 @@ pub struct Image {
     pub manifest: Bytes,
     /// What the manifest lists.
     pub kind: Kind,
+    /// Whose words the manifest is.
+    pub origin: Origin,
     /// Where it comes from, in words.
     pub source: String,
     /// How it came to differ from what the source holds, in the order it happened.
     pub changed: Vec<Change>,
+}
+
+/// Whose words an image's manifest is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The source's own: its digest is known elsewhere, and it is changed only where it must be.
+    Source,
+    /// Made here, because the source has none (a docker daemon, a docker archive): nobody knows its digest, and its layers are
+    /// as that source keeps them, which is not how they are sent.
+    Here,
 }
 
 /// What a manifest lists.
@@ -78,6 +91,8 @@ pub struct Facts {
     pub entrypoint: Vec<String>,
     /// The arguments to it.
     pub command: Vec<String>,
+    /// The digests of its layers' uncompressed bytes, the lowest first.
+    pub diff_ids: Vec<Digest>,
 }
 
 /// One entry of an index.
@@ -87,6 +102,8 @@ pub struct Child {
     pub digest: Digest,
     /// What the entry says it is for.
     pub role: Role,
+    /// Which manifest it vouches for, where it is an attestation that says so.
+    pub about: Option<Digest>,
     /// The manifest itself; `None` where the source lists it and does not hold it.
     pub image: Option<Image>,
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::document::{self, Descriptor, Listed, REFERENCE_NAME};
 use super::error::{ImageError, ImageErrorKind};
-use super::{Blob, Child, Content, Image, Kind, Manifest, Role, digest_of};
+use super::{Blob, Child, Content, Image, Kind, Manifest, Origin, Role, digest_of};
 
 /// An OCI image layout, wherever it is kept.
 pub(super) trait Store {
@@ -116,6 +116,7 @@ impl Walk<'_> {
             media_type,
             manifest,
             kind,
+            origin: Origin::Source,
             source: self.store.name().to_owned(),
             changed: Vec::new(),
         }))
@@ -131,7 +132,7 @@ impl Walk<'_> {
                 .and_then(document::DescribedPlatform::read)
                 .map_or(Role::Unstated, Role::Platform)
         };
-        Ok(Child { digest: entry.digest.clone(), role, image: self.image(entry)? })
+        Ok(Child { digest: entry.digest.clone(), role, about: entry.about(), image: self.image(entry)? })
     }
 
     fn parts(&self, config: &Descriptor, layers: &[Descriptor]) -> Result<Manifest, ImageError> {

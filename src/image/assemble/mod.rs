@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::document::{OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST};
 use super::error::{ImageError, ImageErrorKind};
 use super::source::{Assembly, Base};
-use super::{Blob, Content, Context, Facts, Image, Kind, Manifest, digest_of};
+use super::{Blob, Content, Context, Facts, Image, Kind, Manifest, Origin, digest_of};
 use base::Below;
 use longshore_contract::Platform;
 
@@ -187,6 +187,7 @@ fn finish(
         media_type: OCI_MANIFEST.to_owned(),
         manifest: manifest.into(),
         kind: Kind::Manifest(Box::new(Manifest { config, layers, facts: Some(facts) })),
+        origin: Origin::Source,
         source: NAME.to_owned(),
         changed,
     })
