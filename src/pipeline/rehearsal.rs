@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use longshore_contract::{
     Alias, AliasRef, AliasWrite, Calls, Capabilities, Ensured, Error, ErrorKind, Finding, Function,
-    FunctionName, Functions, Invocation, Login, Payload, Place, Profile, Provider, Published, Qualifier, Registry,
-    Release, Repository, Result, Revision, VersionSummary,
+    FunctionName, Functions, Invocation, Login, Payload, Place, Profile, Provider, Published, Qualifier,
+    Registry, Release, Repository, Result, Revision, VersionSummary,
 };
 
 use super::deploy::unknown_version;

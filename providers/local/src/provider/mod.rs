@@ -13,7 +13,8 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use longshore_contract::{
     AliasWrites, Calls, Capabilities, Compression, Endpoint, Error, ErrorKind, Finding, Format, FunctionName,
-    Functions, Place, Platform, Profile, Provider, PublishDedup, Registry, Result, Service, Settings, Severity, Share, Split, State, Taken,
+    Functions, Place, Platform, Profile, Provider, PublishDedup, Registry, Result, Service, Settings,
+    Severity, Share, Split, State, Taken,
 };
 use longshore_model::DESCRIPTION_LIMIT;
 
