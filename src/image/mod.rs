@@ -15,6 +15,7 @@ mod error;
 pub(crate) mod fuzzing;
 mod kept;
 mod layout;
+pub mod media;
 mod pick;
 mod source;
 mod tar_index;
@@ -167,17 +168,9 @@ pub struct Context {
     pub platform: Option<Platform>,
 }
 
-/// Opens the image that `source` names and, where `context` asks for a platform, picks the one for it; where that holds
-/// nobody up.
+/// Opens the image that `source` names, where that holds nobody up.
 pub async fn open_for(source: ImageSource, context: Context) -> Result<Image, ImageError> {
-    let opened = tokio::task::spawn_blocking(move || {
-        let image = open(&source, &context)?;
-        match &context.platform {
-            Some(platform) => image.pick(platform),
-            None => Ok(image),
-        }
-    });
-    match opened.await {
+    match tokio::task::spawn_blocking(move || open(&source, &context)).await {
         Ok(image) => image,
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     }
