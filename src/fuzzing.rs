@@ -27,6 +27,7 @@ pub const TARGETS: &[Target] = &[
     ("image-source", image::fuzzing::source),
     ("registry-challenge", registry::fuzzing::challenge),
     ("registry-token", registry::fuzzing::token),
+    ("registry-claims", registry::fuzzing::claims),
     ("push-location", push::fuzzing::location),
     ("registry-refusal", registry::fuzzing::refusal),
     ("registry-logins", registry::fuzzing::logins),

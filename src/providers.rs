@@ -4,6 +4,8 @@ use std::sync::LazyLock;
 
 use longshore_contract::{Compression, Format, Profile, Registration, Taken};
 
+use crate::registry::{KnownRegistry, Mounts, PLAIN};
+
 /// The clouds, in the order they are listed to people.
 pub fn registrations() -> &'static [Registration] {
     static REGISTRATIONS: LazyLock<Vec<Registration>> = LazyLock::new(|| {
@@ -80,6 +82,52 @@ const FC: Profile = Profile {
         "*.*.personal.cr.aliyuncs.com",
     ],
 };
+
+/// The clouds' registries, whether or not the clouds themselves were built in: an image can be pushed to any of them.
+pub const REGISTRIES: &[KnownRegistry] = &[
+    KnownRegistry {
+        name: "Amazon ECR",
+        hosts: &[
+            "*.dkr.ecr.*.amazonaws.com",
+            "*.dkr.ecr.*.amazonaws.com.cn",
+            "*.dkr.ecr-fips.*.amazonaws.com",
+            "*.dkr-ecr.*.on.aws",
+        ],
+        login: Some("the user AWS and `aws ecr get-login-password`, good for twelve hours"),
+        uploads: 6,
+        fixed_tag_codes: &["TAG_INVALID", "ImageTagAlreadyExistsException"],
+        repositories: Some("aws ecr create-repository"),
+        ..PLAIN
+    },
+    KnownRegistry {
+        name: "Amazon ECR Public",
+        hosts: &["public.ecr.aws"],
+        login: Some("the user AWS and `aws ecr-public get-login-password --region us-east-1`"),
+        uploads: 6,
+        mounts: Mounts::Never,
+        repositories: Some("aws ecr-public create-repository --region us-east-1"),
+        limits: Some("ECR Public lets everybody pull a little and accounts more: log in"),
+        ..PLAIN
+    },
+    KnownRegistry {
+        name: "Tencent Container Registry",
+        hosts: &["*.tencentcloudcr.com", "ccr.ccs.tencentyun.com", "*ccr.ccs.tencentyun.com"],
+        login: Some("a user and a long-term token of the instance, or one of CreateInstanceToken"),
+        fixed_tag_codes: &["TAG_INVALID", "PRECONDITION"],
+        repositories: Some("the first part of its path must be a namespace that exists"),
+        ..PLAIN
+    },
+    KnownRegistry {
+        name: "Alibaba Cloud Container Registry",
+        hosts: &["*.cr.aliyuncs.com", "registry.*.aliyuncs.com", "registry-*.*.aliyuncs.com"],
+        login: Some(
+            "the account's name and the registry's own password, or a temporary token of the instance",
+        ),
+        fixed_tag_codes: &["TAG_INVALID", "TAG_IMMUTABLE"],
+        repositories: Some("the first part of its path must be a namespace that exists"),
+        ..PLAIN
+    },
+];
 
 #[cfg(test)]
 mod tests {

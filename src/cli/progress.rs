@@ -137,7 +137,7 @@ impl Bars {
     fn blob(&self, digest: &Digest, size: u64, sent: u64, state: BlobState) {
         let mut blobs = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
         match state {
-            BlobState::Present | BlobState::Planned => {}
+            BlobState::Present | BlobState::Planned | BlobState::Mounted => {}
             BlobState::Sending | BlobState::Again => {
                 let bar = blobs.entry(digest.clone()).or_insert_with(|| {
                     let template = "  {prefix} {bar:24} {bytes:>10} of {total_bytes}  {bytes_per_sec}  {eta}";

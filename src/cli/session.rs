@@ -59,7 +59,9 @@ pub(super) fn context(args: &OutputArgs, mode: Mode, message: Option<&str>) -> C
             Mode::Real | Mode::Reading => observer,
             Mode::Rehearsal => rehearsal::observer(observer),
         },
-        registries: Arc::new(Registries::new(Client::new(Limits::default()), writes)),
+        registries: Arc::new(
+            Registries::new(Client::new(Limits::default()), writes).knowing(providers::REGISTRIES),
+        ),
     }
 }
 

@@ -3,10 +3,14 @@
 use http::HeaderMap;
 use http::header::{HeaderValue, WWW_AUTHENTICATE};
 
+use longshore_contract::Repository;
+
 use super::access::read_scheme;
 use super::challenge::{self, Scope};
 use super::credentials::{Config, Entry};
 use super::error::RegistryError;
+use super::exchange::is_for_another;
+use super::known::KnownRegistry;
 use super::session::Scheme;
 use super::{Errand, Purpose, helper, token as tokens};
 
@@ -31,14 +35,18 @@ pub(crate) fn challenge(bytes: &[u8]) {
     }
 }
 
-/// What a token service answers: what is taken fits into a header and is hidden, and its life has an end.
+/// What a token service answers: a token is one, and its life has an end.
 pub(crate) fn token(bytes: &[u8]) {
-    match tokens::read_answer(bytes) {
-        Ok((header, life)) => {
-            assert!(header.is_sensitive() && header.as_bytes().starts_with(b"Bearer "));
-            assert!((1..=24 * 60 * 60).contains(&life.as_secs()));
-        }
-        Err(why) => assert!(!why.is_empty()),
+    if let Ok(answered) = serde_json::from_slice::<tokens::Answered>(bytes) {
+        assert!((1..=24 * 60 * 60).contains(&answered.life().as_secs()));
+        assert!(answered.token().is_none_or(|token| !token.is_empty()));
+    }
+}
+
+/// A token that may say for whom it is.
+pub(crate) fn claims(bytes: &[u8]) {
+    if let Ok(token) = std::str::from_utf8(bytes) {
+        is_for_another(token, "registry.example");
     }
 }
 
@@ -56,7 +64,8 @@ pub(crate) fn refusal(bytes: &[u8]) {
 pub(crate) fn logins(bytes: &[u8]) {
     let Ok(config) = serde_json::from_slice::<Config>(bytes) else { return };
     for repository in ["docker.io/library/a", "h.io:5000/a/b", "localhost/a"] {
-        match config.look(&repository.parse().expect("a repository")) {
+        let repository: Repository = repository.parse().expect("a repository");
+        match config.look(&repository, KnownRegistry::of_host(repository.host(), &[])) {
             Entry::None | Entry::Credential(Ok(_)) | Entry::Helper(_) => {}
             Entry::Credential(Err(why)) => assert!(!why.is_empty()),
         }

@@ -8,9 +8,12 @@ mod challenge;
 mod credentials;
 mod errand;
 mod error;
+mod exchange;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod helper;
+mod known;
+mod public;
 mod session;
 mod target;
 mod token;
@@ -21,6 +24,8 @@ pub use access::Access;
 pub use credentials::{Keychain, KeychainError};
 pub use errand::{Errand, Purpose};
 pub use error::{OciError, RegistryError, RegistryErrorKind};
+pub use known::{Exchange, KnownRegistry, Mounts, PLAIN};
+pub use public::REGISTRIES as PUBLIC_REGISTRIES;
 pub use session::Sessions;
 pub use target::Target;
 

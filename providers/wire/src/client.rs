@@ -14,7 +14,7 @@ use crate::address::{Loopback, admit, authority, is_loopback, same_origin};
 use crate::answer::Answer;
 use crate::error::{Error, ErrorKind, SourceError};
 use crate::probe::{self, Protocol};
-use crate::request::{Body, Repeats, Request, Trust};
+use crate::request::{Body, Redirects, Repeats, Request, Trust};
 use crate::retry::Backoff;
 use crate::stall::{Waiting, Watch};
 use crate::tls;
@@ -232,6 +232,8 @@ fn build(limits: &Limits, reach: Reach, configuration: rustls::ClientConfig) -> 
         .referer(false)
         .retry(reqwest::retry::never())
         .connect_timeout(limits.connect)
+        // What was handed to the kernel and nobody takes is a stall too, and no piece of ours shows it.
+        .tcp_user_timeout(limits.stall)
         .user_agent(concat!("longshore/", env!("CARGO_PKG_VERSION")));
     if reach == Reach::Loopback {
         builder = builder.no_proxy().dns_resolver(Loopback);
@@ -271,6 +273,9 @@ fn redirect(request: &Request, answer: &Answer) -> Result<Option<Url>, Error> {
     }
     let failed =
         |message: &str| Error::new(ErrorKind::Redirect, request.operation, authority(&request.url), message);
+    if request.redirects == Redirects::Refused {
+        return Err(failed("a redirect is not followed with what was sent"));
+    }
     let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
     let next = location.and_then(|location| request.url.join(location).ok());
     let next = next.ok_or_else(|| failed("a redirect that leads nowhere"))?;

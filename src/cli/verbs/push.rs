@@ -8,7 +8,7 @@ use super::super::{Answer, faults, rows};
 use crate::image::{self, Image, ImageSource, Verify};
 use crate::pipeline::{Failure, Landed, Teller};
 use crate::progress::{Event, UnitName};
-use crate::push::{self as pushing, BlobCounts, Destination, PushOutcome, Pushed};
+use crate::push::{BlobCounts, Destination, Party, PushOutcome, Pushed, Shipment};
 use crate::registry::{Credentials, Keychain};
 use crate::report::{Body, CallCounts, Fault, Outcome, PushRow};
 
@@ -20,13 +20,15 @@ pub(super) async fn push(args: &PushArgs, output: &OutputArgs) -> Result<Answer,
     let image = open(source, args).await?;
     let unit = |reference: &Reference| UnitName { function: reference.to_string(), target: String::new() };
     let verify = if args.verify { Verify::Hash } else { Verify::Size };
-    let images = side_by_side(destinations, async |destination: Destination| {
+    let shipment = Shipment::new(&image, verify);
+    let parties: Vec<_> =
+        destinations.into_iter().map(|destination| (shipment.party(), destination)).collect();
+    let images = side_by_side(parties, async |(party, destination): (Party<'_>, Destination)| {
         let calls = Calls::default();
         let unit = unit(&destination.reference);
         context.observer.event(&unit, &Event::Image { digest: image.digest.clone(), size: image.size() });
         let teller = Teller::new(unit, context.observer.clone());
-        let registries = &context.registries;
-        let work = pushing::push(registries, &image, &destination, verify, &calls, &teller);
+        let work = party.push(&context.registries, &destination, &calls, &teller);
         let result = tokio::select! {
             result = work => result.map_err(Failure::Push),
             () = context.interrupt.cancelled() => Err(Failure::InterruptedBefore),
@@ -34,6 +36,7 @@ pub(super) async fn push(args: &PushArgs, output: &OutputArgs) -> Result<Answer,
         row(&image, &destination, result, &calls)
     })
     .await;
+    context.registries.sessions().tidied().await;
     let outcome = Outcome::of_rows(images.iter().map(|row| row.outcome), Outcome::Done);
     let errors: Vec<Fault> = images.iter().filter_map(|row| row.error.clone()).collect();
     Ok(Answer::told(outcome, errors, Body::Images { images }))
