@@ -9,11 +9,11 @@ use longshore_contract::{Digest, Platform};
 use super::document::{self, Listed, MOST_LAYERS, MOST_MANIFESTS};
 use super::error::ImageError;
 use super::tree::{self, Store};
-use super::{Content, Context, Image, ImageSource, Kind, digest_of, tar_index};
+use super::{Content, Context, Image, ImageSource, Kind, digest_of, media, tar_index};
 
 /// A manifest or an index, and how it is pointed to.
 pub(crate) fn manifest(bytes: &[u8]) {
-    for described in [None, Some(document::OCI_INDEX), Some(document::OCI_MANIFEST), Some("text/plain")] {
+    for described in [None, Some(media::OCI_INDEX), Some(media::OCI_MANIFEST), Some("text/plain")] {
         match document::read_manifest(bytes, described) {
             Ok((media_type, Listed::Parts { layers, .. })) => {
                 assert!(layers.len() <= MOST_LAYERS && media_type.starts_with("application/vnd."));
