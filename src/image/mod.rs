@@ -15,6 +15,7 @@ mod kept;
 mod layout;
 pub mod media;
 mod pick;
+mod save;
 mod source;
 mod tar_index;
 mod tree;

@@ -17,6 +17,8 @@ use std::sync::Arc;
 use longshore_contract::{Platform, Profile};
 use tokio::sync::Semaphore;
 
+pub use vouch::KEPT;
+
 use crate::cache::Cache;
 use crate::image::{Change, Image, ImageError, Kind};
 
