@@ -65,6 +65,12 @@ pub struct Manifest {
     pub layers: Vec<Blob>,
     /// What the configuration says; `None` where it is no image's (an artifact).
     pub facts: Option<Facts>,
+    /// What sort of artifact it says it is.
+    pub artifact_type: Option<String>,
+    /// The manifest it is about, where it is about another one.
+    pub subject: Option<Digest>,
+    /// Whether it only vouches for another manifest: by its type, its subject or what its layers are.
+    pub is_attestation: bool,
 }
 
 /// What an image's configuration says, as far as it decides whether and how the image runs.
@@ -76,6 +82,8 @@ pub struct Facts {
     pub entrypoint: Vec<String>,
     /// The arguments to it.
     pub command: Vec<String>,
+    /// The digests of the layers' plain tars, the lowest first; as many as there are layers, where nobody lies.
+    pub diff_ids: Vec<Digest>,
 }
 
 /// One entry of an index.
@@ -83,9 +91,12 @@ pub struct Facts {
 pub struct Child {
     /// The manifest's digest.
     pub digest: Digest,
-    /// What the entry says it is for.
+    /// What it is for, by the entry or by the manifest.
     pub role: Role,
-    /// The manifest itself; `None` where the source lists it and does not hold it.
+    /// Which manifest it vouches for, where it is an attestation that says so.
+    pub about: Option<Digest>,
+    /// The manifest itself; `None` where the source lists it and does not hold it, or where it was not asked for: out of a
+    /// registry only what may serve the wanted platform is read.
     pub image: Option<Image>,
 }
 

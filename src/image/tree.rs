@@ -18,6 +18,18 @@ pub(super) trait Store {
     fn file(&self, path: &str, limit: u64) -> Result<Option<Bytes>, ImageError>;
     /// Where the blob is; `None` when it is not there.
     fn blob(&self, digest: &Digest) -> Result<Option<Content>, ImageError>;
+    /// Where the manifest is; `None` when it is not there.
+    fn manifest(&self, digest: &Digest) -> Result<Option<Content>, ImageError> {
+        self.blob(digest)
+    }
+    /// Which of an index's entries are read; the others are listed only.
+    fn wants(&self, _entry: &Descriptor) -> bool {
+        true
+    }
+    /// Hears which manifests are asked for next, so that they can be fetched side by side.
+    fn expect(&self, _digests: &[&Digest]) -> Result<(), ImageError> {
+        Ok(())
+    }
 }
 
 /// What is held in memory: manifests, indexes, configurations.
@@ -37,7 +49,11 @@ pub(super) fn read(store: &dyn Store, tag: Option<&str>) -> Result<Image, ImageE
     let Listed::Manifests(entries) = listed else {
         return Err(corrupt(store, "index.json: it lists no manifests".to_owned()));
     };
-    let entry = choose(store, &entries, tag)?;
+    read_at(store, choose(store, &entries, tag)?)
+}
+
+/// Reads the image that `entry` points to.
+pub(super) fn read_at(store: &dyn Store, entry: &Descriptor) -> Result<Image, ImageError> {
     let mut walk = Walk { store, depth: 0, read: 0 };
     let image = walk.image(entry)?;
     image.ok_or_else(|| missing(store, &format!("blob {} is not there", entry.digest)))
@@ -98,17 +114,13 @@ impl Walk<'_> {
             );
             return Err(ImageError::new(ImageErrorKind::Limit, self.store.name(), message));
         }
-        let Some(manifest) = self.document(entry, "manifest")? else { return Ok(None) };
+        let found = self.store.manifest(&entry.digest)?;
+        let Some(manifest) = self.document(entry, "manifest", found)? else { return Ok(None) };
         let (media_type, listed) = document::read_manifest(&manifest, entry.media_type.as_deref())
             .map_err(|problem| corrupt(self.store, format!("manifest {}: {problem}", entry.digest)))?;
         let kind = match listed {
-            Listed::Parts { config, layers } => Kind::Manifest(Box::new(self.parts(&config, &layers)?)),
-            Listed::Manifests(entries) => {
-                self.depth += 1;
-                let children = entries.iter().map(|entry| self.child(entry)).collect::<Result<_, _>>()?;
-                self.depth -= 1;
-                Kind::Index(children)
-            }
+            Listed::Parts(parts) => Kind::Manifest(Box::new(self.parts(*parts)?)),
+            Listed::Manifests(entries) => Kind::Index(self.children(&entries)?),
         };
         Ok(Some(Image {
             digest: entry.digest.clone(),
@@ -121,8 +133,34 @@ impl Walk<'_> {
         }))
     }
 
-    fn child(&mut self, entry: &Descriptor) -> Result<Child, ImageError> {
-        let role = if entry.is_attestation() {
+    fn children(&mut self, entries: &[Descriptor]) -> Result<Vec<Child>, ImageError> {
+        let wanted: Vec<&Descriptor> =
+            entries.iter().filter(|entry| !entry.is_attestation() && self.store.wants(entry)).collect();
+        // What vouches for an entry is read where that entry is.
+        let vouching = |entry: &Descriptor| match entry.about() {
+            Some(of) => wanted.iter().any(|wanted| wanted.digest == of),
+            None => true,
+        };
+        let read: Vec<bool> = entries
+            .iter()
+            .map(|entry| if entry.is_attestation() { vouching(entry) } else { self.store.wants(entry) })
+            .collect();
+        let next: Vec<&Digest> =
+            entries.iter().zip(&read).filter(|(_, read)| **read).map(|(entry, _)| &entry.digest).collect();
+        self.store.expect(&next)?;
+        self.depth += 1;
+        let children = entries.iter().zip(&read).map(|(entry, read)| self.child(entry, *read)).collect();
+        self.depth -= 1;
+        children
+    }
+
+    fn child(&mut self, entry: &Descriptor, read: bool) -> Result<Child, ImageError> {
+        let image = if read { self.image(entry)? } else { None };
+        let manifest = image.as_ref().and_then(|image| match &image.kind {
+            Kind::Manifest(manifest) => Some(&**manifest),
+            Kind::Index(_) => None,
+        });
+        let role = if entry.is_attestation() || manifest.is_some_and(|manifest| manifest.is_attestation) {
             Role::Attestation
         } else {
             entry
@@ -131,11 +169,20 @@ impl Walk<'_> {
                 .and_then(document::DescribedPlatform::read)
                 .map_or(Role::Unstated, Role::Platform)
         };
-        Ok(Child { digest: entry.digest.clone(), role, image: self.image(entry)? })
+        let about = match role {
+            Role::Attestation => {
+                entry.about().or_else(|| manifest.and_then(|manifest| manifest.subject.clone()))
+            }
+            Role::Platform(_) | Role::Unstated => None,
+        };
+        Ok(Child { digest: entry.digest.clone(), role, about, image })
     }
 
-    fn parts(&self, config: &Descriptor, layers: &[Descriptor]) -> Result<Manifest, ImageError> {
-        let text = self.document(config, "config")?;
+    fn parts(&self, parts: document::Parts) -> Result<Manifest, ImageError> {
+        let is_attestation = parts.is_attestation();
+        let document::Parts { config, layers, artifact_type, subject } = parts;
+        let found = self.store.blob(&config.digest)?;
+        let text = self.document(&config, "config", found)?;
         let text =
             text.ok_or_else(|| missing(self.store, &format!("config {} is not there", config.digest)))?;
         let media_type = config.media_type.clone().unwrap_or_default();
@@ -150,7 +197,7 @@ impl Walk<'_> {
             size: config.size,
             content: Content::Bytes(text),
         };
-        Ok(Manifest { config, layers, facts })
+        Ok(Manifest { config, layers, facts, artifact_type, subject, is_attestation })
     }
 
     fn layer(&self, layer: &Descriptor) -> Result<Blob, ImageError> {
@@ -163,14 +210,19 @@ impl Walk<'_> {
     }
 
     /// The document `entry` points to, bounded and verified; `None` when it is not there.
-    fn document(&self, entry: &Descriptor, what: &str) -> Result<Option<Bytes>, ImageError> {
+    fn document(
+        &self,
+        entry: &Descriptor,
+        what: &str,
+        found: Option<Content>,
+    ) -> Result<Option<Bytes>, ImageError> {
         let Descriptor { digest, size, .. } = entry;
         if *size > DOCUMENT_LIMIT {
             let message =
                 format!("{what} {digest}: {size} bytes are more than the {DOCUMENT_LIMIT} that are read");
             return Err(ImageError::new(ImageErrorKind::Limit, self.store.name(), message));
         }
-        let Some(content) = self.store.blob(digest)? else { return Ok(None) };
+        let Some(content) = found else { return Ok(None) };
         let mut bytes = Vec::new();
         content
             .open(*size)

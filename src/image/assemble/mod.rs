@@ -186,7 +186,14 @@ fn finish(
         digest,
         media_type: OCI_MANIFEST.to_owned(),
         manifest: manifest.into(),
-        kind: Kind::Manifest(Box::new(Manifest { config, layers, facts: Some(facts) })),
+        kind: Kind::Manifest(Box::new(Manifest {
+            config,
+            layers,
+            facts: Some(facts),
+            artifact_type: None,
+            subject: None,
+            is_attestation: false,
+        })),
         source: NAME.to_owned(),
         changed,
     })
