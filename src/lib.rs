@@ -8,6 +8,8 @@
 
 pub mod manifest;
 
+pub mod cache;
+
 pub mod image;
 
 pub mod registry;

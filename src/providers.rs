@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use longshore_contract::Registration;
+use longshore_contract::{Compression, Format, Profile, Registration, Taken};
 
 /// The clouds, in the order they are listed to people.
 pub fn registrations() -> &'static [Registration] {
@@ -18,4 +18,106 @@ pub fn registrations() -> &'static [Registration] {
 /// The cloud that is called `name`.
 pub fn find(name: &str) -> Option<&'static Registration> {
     registrations().iter().find(|registration| registration.name == name)
+}
+
+/// Every shape an image can be asked for, in the order they are listed to people.
+pub fn profiles() -> &'static [Profile] {
+    const PROFILES: &[Profile] = &[LAMBDA, SCF, FC, Profile::OCI, Profile::DOCKER];
+    PROFILES
+}
+
+/// The shape that images for the registry `host` get when nobody says otherwise.
+pub fn profile_of(host: &str) -> &'static Profile {
+    profiles().iter().find(|profile| profile.claims(host)).unwrap_or(&Profile::OCI)
+}
+
+/// AWS Lambda takes one manifest of one platform, in either format; an index, also one of one image and its attestation, is
+/// refused after the push. Layers compressed with zstd and foreign ones are refused too. Plain ones are documented; they are
+/// compressed because they are sent.
+const LAMBDA: Profile = Profile {
+    name: "lambda",
+    summary: "AWS Lambda, from ECR",
+    indexes: Taken::No,
+    others: Taken::No,
+    formats: &[Format::Docker, Format::Oci],
+    layers: &[Compression::Gzip],
+    platforms: &["linux/amd64", "linux/arm64"],
+    hosts: &[
+        "*.dkr.ecr.*.amazonaws.com",
+        "*.dkr.ecr-fips.*.amazonaws.com",
+        "*.dkr.ecr.*.amazonaws.com.cn",
+        "*.dkr-ecr.*.on.aws",
+    ],
+};
+
+/// Tencent Cloud SCF documents Docker's manifests and OCI's; whether it takes an index is not known, so it gets none.
+const SCF: Profile = Profile {
+    name: "scf",
+    summary: "Tencent Cloud SCF, from TCR",
+    indexes: Taken::No,
+    others: Taken::No,
+    formats: &[Format::Docker, Format::Oci],
+    layers: &[Compression::Gzip],
+    platforms: &["linux/amd64"],
+    hosts: &["*.tencentcloudcr.com", "*.ccs.tencentyun.com"],
+};
+
+/// Alibaba Cloud FC publishes no list: its registry refuses empty descriptors, its functions an index with an attestation. A
+/// Docker manifest is what it is known to take from every edition of its registry.
+const FC: Profile = Profile {
+    name: "fc",
+    summary: "Alibaba Cloud FC 3.0, from ACR",
+    indexes: Taken::No,
+    others: Taken::No,
+    formats: &[Format::Docker],
+    layers: &[Compression::Gzip],
+    platforms: &["linux/amd64"],
+    hosts: &[
+        "registry.*.aliyuncs.com",
+        "registry-vpc.*.aliyuncs.com",
+        "registry-internal.*.aliyuncs.com",
+        "*.*.cr.aliyuncs.com",
+        "*.*.personal.cr.aliyuncs.com",
+    ],
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_of_a_cloud_gets_images_in_that_cloud_s_shape() {
+        for (host, name) in [
+            ("123456789012.dkr.ecr.us-east-1.amazonaws.com", "lambda"),
+            ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn", "lambda"),
+            ("public.ecr.aws", "oci"),
+            ("shop.tencentcloudcr.com", "scf"),
+            ("ccr.ccs.tencentyun.com", "scf"),
+            ("hkccr.ccs.tencentyun.com", "scf"),
+            ("registry.cn-hangzhou.aliyuncs.com", "fc"),
+            ("shop-registry.cn-hangzhou.cr.aliyuncs.com", "fc"),
+            ("shop-registry-vpc.cn-hangzhou.cr.aliyuncs.com", "fc"),
+            ("crpi-abc123.cn-hangzhou.personal.cr.aliyuncs.com", "fc"),
+            ("docker.io", "oci"),
+            ("ghcr.io", "oci"),
+            ("127.0.0.1:5000", "oci"),
+            ("amazonaws.com", "oci"),
+            ("123.dkr.ecr.us-east-1.amazonaws.com.example.net", "oci"),
+        ] {
+            assert_eq!(profile_of(host).name, name, "{host}");
+        }
+    }
+
+    #[test]
+    fn every_profile_takes_gzip_names_platforms_and_has_a_word_of_its_own() {
+        let mut words: Vec<&str> = profiles().iter().map(|profile| profile.name).collect();
+        for profile in profiles() {
+            assert!(profile.layers.contains(&Compression::Gzip) && !profile.formats.is_empty());
+            for platform in profile.platforms {
+                assert!(platform.parse::<longshore_contract::Platform>().is_ok(), "{platform}");
+            }
+        }
+        words.dedup();
+        assert_eq!(words, ["lambda", "scf", "fc", "oci", "docker"]);
+    }
 }

@@ -86,7 +86,9 @@ fn module_of(path: &Path) -> String {
 fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
     BTreeMap::from([
         ("manifest", &["image"][..]),
-        ("image", &[]),
+        ("cache", &[]),
+        ("image", &["cache", "registry"]),
+        ("shape", &["cache", "image"]),
         ("registry", &[]),
         ("push", &["image", "registry"]),
         ("scan", &["manifest"]),

@@ -15,6 +15,8 @@ use super::clouds::{Clouds, Seat, Wake, Who};
 use super::exit::Asked;
 use super::subject::SubjectWord;
 use super::{Answer, faults, home, progress, rows};
+use crate::cache::Cache;
+use crate::image::World;
 use crate::ledger::{Audit, Ledger};
 use crate::manifest::{self, Deployment, KnownProvider, ProcessFacts, Unit};
 use crate::pipeline::rehearsal::{self, ImpatientClock};
@@ -47,6 +49,7 @@ pub(super) fn context(args: &OutputArgs, mode: Mode, message: Option<&str>) -> C
         Mode::Rehearsal => (Arc::new(ImpatientClock::start()), Box::new(Recorder::default())),
     };
     let observer = progress::observer(args);
+    let registries = Registries::new(Client::new(Limits::default()), writes);
     Context {
         run: RunId::generate(),
         audit: Audit::gather(&lookup, message),
@@ -59,7 +62,8 @@ pub(super) fn context(args: &OutputArgs, mode: Mode, message: Option<&str>) -> C
             Mode::Real | Mode::Reading => observer,
             Mode::Rehearsal => rehearsal::observer(observer),
         },
-        registries: Arc::new(Registries::new(Client::new(Limits::default()), writes)),
+        world: World::from_environment(registries.sessions().clone(), Cache::nowhere()),
+        registries: Arc::new(registries),
     }
 }
 

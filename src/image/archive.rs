@@ -9,16 +9,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use longshore_contract::Digest;
 
+use super::Content;
 use super::content::Part;
+use super::document::Descriptor;
 use super::error::{ImageError, ImageErrorKind};
 use super::inflate::{self, Packing};
 use super::spool::{Place, Spooling};
 use super::tar_index::{self, Index};
 use super::tree::Store;
 use super::world::World;
-use super::Content;
 
 /// How many links lie between a name and its file at most.
 const MOST_LINKS: usize = 8;
@@ -147,7 +147,8 @@ impl Store for Archive {
         Ok(Some(text.into()))
     }
 
-    fn blob(&self, digest: &Digest) -> Result<Option<Content>, ImageError> {
+    fn blob(&self, entry: &Descriptor) -> Result<Option<Content>, ImageError> {
+        let digest = &entry.digest;
         Ok(self.content(&format!("blobs/sha256/{}", digest.hex())).map(|(content, _)| content))
     }
 }
@@ -159,7 +160,8 @@ mod tests {
     #[test]
     fn what_is_no_tar_is_called_that() {
         let directory = tempfile::tempdir().unwrap();
-        let open = |path: &Path| Archive::open(path, "oci-archive:file".into(), &World::default()).unwrap_err();
+        let open =
+            |path: &Path| Archive::open(path, "oci-archive:file".into(), &World::default()).unwrap_err();
         for (bytes, kind, text) in [
             (&b"hello"[..], ImageErrorKind::Corrupt, "not a tar"),
             (&[0x28, 0xb5, 0x2f, 0xfd, 0][..], ImageErrorKind::Unsupported, "zstd"),

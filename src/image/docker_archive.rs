@@ -12,8 +12,8 @@ use serde_json::json;
 
 use super::archive::{Archive, of_reading};
 use super::document::{
-    self, Descriptor, DOCKER_CONFIG, DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_MANIFEST, Listed, MOST_LAYERS, OCI_CONFIG,
-    OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, OCI_MANIFEST, REFERENCE_NAME,
+    self, DOCKER_CONFIG, DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_MANIFEST, Descriptor, Listed, MOST_LAYERS,
+    OCI_CONFIG, OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, OCI_MANIFEST, REFERENCE_NAME,
 };
 use super::error::{ImageError, ImageErrorKind};
 use super::inflate::{MAGIC, Packing, gunzip};
@@ -43,13 +43,17 @@ pub(super) fn read(archive: &Archive, name: Option<&StoredName>) -> Result<Image
     }
     let text = archive.file("manifest.json", DOCUMENT_LIMIT)?;
     let text = text.ok_or_else(|| no_archive(archive))?;
-    let saved: Vec<Saved> = serde_json::from_slice(&text)
-        .map_err(|error| corrupt(archive, format!("manifest.json: {error}")))?;
+    let saved: Vec<Saved> =
+        serde_json::from_slice(&text).map_err(|error| corrupt(archive, format!("manifest.json: {error}")))?;
     image(archive, choose(archive, saved, name)?)
 }
 
 /// The entry of `index.json` that `name` means; `None` where it names none or several, and `manifest.json` may know better.
-fn entry_of(archive: &Archive, index: &[u8], name: Option<&StoredName>) -> Result<Option<Descriptor>, ImageError> {
+fn entry_of(
+    archive: &Archive,
+    index: &[u8],
+    name: Option<&StoredName>,
+) -> Result<Option<Descriptor>, ImageError> {
     let (_, listed) = document::read_manifest(index, None)
         .map_err(|problem| corrupt(archive, format!("index.json: {problem}")))?;
     let Listed::Manifests(entries) = listed else {
@@ -69,7 +73,8 @@ fn choose(archive: &Archive, saved: Vec<Saved>, name: Option<&StoredName>) -> Re
         let names = saved.repo_tags.iter().flatten().map(String::as_str);
         name.is_none_or(|name| name.fits(id_in(&saved.config), names))
     };
-    let there: Vec<&str> = saved.iter().flat_map(|saved| saved.repo_tags.iter().flatten()).map(String::as_str).collect();
+    let there: Vec<&str> =
+        saved.iter().flat_map(|saved| saved.repo_tags.iter().flatten()).map(String::as_str).collect();
     let there = match there.len() {
         0 => "none has a name".to_owned(),
         1..=20 => format!("names: {}", there.join(", ")),
@@ -96,13 +101,16 @@ fn id_in(path: &str) -> &str {
 
 /// The image that `saved` describes, with a manifest made here.
 fn image(archive: &Archive, saved: Saved) -> Result<Image, ImageError> {
-    let config = archive
-        .file(&plain_path(archive, &saved.config)?, DOCUMENT_LIMIT)?
-        .ok_or_else(|| missing(archive, format!("the configuration {} is not there", shown(&saved.config))))?;
+    let config = archive.file(&plain_path(archive, &saved.config)?, DOCUMENT_LIMIT)?.ok_or_else(|| {
+        missing(archive, format!("the configuration {} is not there", shown(&saved.config)))
+    })?;
     let config_digest = digest_of(&config);
     let named = format!("sha256:{}", id_in(&saved.config)).parse::<Digest>();
     if named.as_ref().is_ok_and(|named| *named != config_digest) {
-        let message = format!("the configuration {} is damaged: its bytes have the digest {config_digest}", shown(&saved.config));
+        let message = format!(
+            "the configuration {} is damaged: its bytes have the digest {config_digest}",
+            shown(&saved.config)
+        );
         return Err(corrupt(archive, message));
     }
     let facts = document::read_config(&config)
@@ -113,7 +121,8 @@ fn image(archive: &Archive, saved: Saved) -> Result<Image, ImageError> {
         return Err(ImageError::new(ImageErrorKind::Limit, archive.name(), message));
     }
     if paths.len() != facts.diff_ids.len() {
-        let message = format!("it lists {} layers, and its configuration {}", paths.len(), facts.diff_ids.len());
+        let message =
+            format!("it lists {} layers, and its configuration {}", paths.len(), facts.diff_ids.len());
         return Err(corrupt(archive, message));
     }
     let mut layers = Vec::new();
@@ -123,8 +132,14 @@ fn image(archive: &Archive, saved: Saved) -> Result<Image, ImageError> {
     let types = Types::of(&layers);
     let layers: Vec<Blob> = layers.into_iter().map(|found| found.blob(&types)).collect();
     let size = config.len() as u64;
-    let config = Blob { media_type: types.config.to_owned(), digest: config_digest, size, content: Content::Bytes(config) };
-    let described = |blob: &Blob| json!({"mediaType": blob.media_type, "size": blob.size, "digest": blob.digest});
+    let config = Blob {
+        media_type: types.config.to_owned(),
+        digest: config_digest,
+        size,
+        content: Content::Bytes(config),
+    };
+    let described =
+        |blob: &Blob| json!({"mediaType": blob.media_type, "size": blob.size, "digest": blob.digest});
     let manifest = json!({
         "schemaVersion": 2,
         "mediaType": types.manifest,
@@ -167,7 +182,12 @@ impl Found {
             Packing::Gzip => types.gzip,
             Packing::Zstd => OCI_LAYER_ZSTD,
         };
-        Blob { media_type: media_type.to_owned(), digest: self.digest, size: self.size, content: self.content }
+        Blob {
+            media_type: media_type.to_owned(),
+            digest: self.digest,
+            size: self.size,
+            content: self.content,
+        }
     }
 }
 
@@ -185,7 +205,12 @@ impl Types {
         if layers.iter().any(|layer| layer.packing == Packing::Zstd) {
             Self { manifest: OCI_MANIFEST, config: OCI_CONFIG, plain: OCI_LAYER, gzip: OCI_LAYER_GZIP }
         } else {
-            Self { manifest: DOCKER_MANIFEST, config: DOCKER_CONFIG, plain: DOCKER_LAYER, gzip: DOCKER_LAYER_GZIP }
+            Self {
+                manifest: DOCKER_MANIFEST,
+                config: DOCKER_CONFIG,
+                plain: DOCKER_LAYER,
+                gzip: DOCKER_LAYER_GZIP,
+            }
         }
     }
 }

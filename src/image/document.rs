@@ -39,6 +39,11 @@ pub(super) struct Descriptor {
 }
 
 impl Descriptor {
+    /// A pointer to some bytes that nothing else points to.
+    pub(super) fn of(media_type: Option<String>, digest: Digest, size: u64) -> Self {
+        Self { media_type, digest, size, platform: None, artifact_type: None, annotations: None }
+    }
+
     pub(super) fn annotation(&self, key: &str) -> Option<&str> {
         self.annotations.as_ref()?.get(key).map(String::as_str)
     }
@@ -175,6 +180,11 @@ fn bounded(count: usize, most: usize, what: &str) -> Result<(), String> {
     if count > most { Err(format!("{count} {what} are more than the {most} that are read")) } else { Ok(()) }
 }
 
+/// Whether `media_type` is a manifest's or an index's.
+pub(super) fn is_manifest(media_type: &str) -> bool {
+    [OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST].contains(&media_type)
+}
+
 /// Whether `media_type` is an image's configuration; anything else is an artifact's business.
 pub(super) fn is_image_config(media_type: &str) -> bool {
     matches!(media_type, OCI_CONFIG | DOCKER_CONFIG)
@@ -266,9 +276,12 @@ mod tests {
         };
         let digest = "sha256:1111111111111111111111111111111111111111111111111111111111111111";
         let with = |config: &str, more: &str| {
-            format!(r#"{{"schemaVersion": 2, "config": {{"mediaType": "{config}", "digest": "{digest}", "size": 2}} {more}}}"#)
+            format!(
+                r#"{{"schemaVersion": 2, "config": {{"mediaType": "{config}", "digest": "{digest}", "size": 2}} {more}}}"#
+            )
         };
-        let statement = format!(r#", "layers": [{{"mediaType": "{IN_TOTO}", "digest": "{digest}", "size": 2}}]"#);
+        let statement =
+            format!(r#", "layers": [{{"mediaType": "{IN_TOTO}", "digest": "{digest}", "size": 2}}]"#);
         let subject = format!(r#", "subject": {{"digest": "{digest}", "size": 2}}"#);
         let empty = "application/vnd.oci.empty.v1+json";
         for (text, is) in [

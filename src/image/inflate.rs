@@ -62,7 +62,9 @@ impl<R: Read> Read for Bounded<R> {
         let steep = self.seen > HARMLESS && self.seen / STEEPEST > self.packed;
         if self.seen > MOST || steep {
             let Self { packed, seen, .. } = self;
-            let message = format!("its {packed} bytes of gzip inflate to more than {seen}: that is no image, and is refused");
+            let message = format!(
+                "its {packed} bytes of gzip inflate to more than {seen}: that is no image, and is refused"
+            );
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
         }
         Ok(read)
@@ -93,7 +95,10 @@ mod tests {
         let mut bounded = Bounded { inner: zeros, packed: 2 << 20, seen: 0 };
         let error = io::copy(&mut bounded, &mut io::sink()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
-        assert!(error.to_string().starts_with("its 2097152 bytes of gzip inflate to more than 107"), "{error}");
+        assert!(
+            error.to_string().starts_with("its 2097152 bytes of gzip inflate to more than 107"),
+            "{error}"
+        );
         let mut fine = Bounded { inner: io::repeat(0).take(2 << 30), packed: 20 << 20, seen: 0 };
         assert_eq!(io::copy(&mut fine, &mut io::sink()).unwrap(), 2 << 30);
     }

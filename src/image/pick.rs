@@ -64,7 +64,7 @@ impl Candidates {
     fn collect(&mut self, image: Image, stated: Option<Platform>) {
         match image.kind {
             Kind::Index(children) => {
-                for Child { digest, role, image } in children {
+                for Child { digest, role, image, .. } in children {
                     match (role, image) {
                         (Role::Attestation, _) => self.attestations.push(digest),
                         (Role::Platform(platform), Some(image)) => self.collect(image, Some(platform)),

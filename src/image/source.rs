@@ -72,7 +72,10 @@ impl StoredName {
                 let wanted = spelled(wanted);
                 let same = |name: &str| {
                     let bare = name.strip_prefix("localhost/").unwrap_or(name);
-                    [name, bare].iter().filter_map(|name| name.parse().ok()).any(|name| spelled(&name) == wanted)
+                    [name, bare]
+                        .iter()
+                        .filter_map(|name| name.parse().ok())
+                        .any(|name| spelled(&name) == wanted)
                 };
                 names.into_iter().any(same)
                     // A short id is also a name: docker looks for the name first.
@@ -205,7 +208,8 @@ impl FromStr for ImageSource {
             };
         };
         let name = |text: &str| {
-            text.parse().map_err(|_| malformed("an image's name (NAME[:TAG]) or id (sha256:…) is expected behind it"))
+            text.parse()
+                .map_err(|_| malformed("an image's name (NAME[:TAG]) or id (sha256:…) is expected behind it"))
         };
         // The first colon ends a path, as in skopeo: a name may hold colons of its own.
         let (path, name_text) = match rest.split_once(':') {
@@ -215,7 +219,8 @@ impl FromStr for ImageSource {
         match scheme {
             "oci" if path.is_empty() => Err(malformed("a directory is expected behind oci:")),
             "oci" => {
-                let unfit = |tag: &str| tag.is_empty() || tag.chars().any(|c| c.is_whitespace() || c.is_control());
+                let unfit =
+                    |tag: &str| tag.is_empty() || tag.chars().any(|c| c.is_whitespace() || c.is_control());
                 if name_text.is_some_and(unfit) {
                     return Err(malformed("a tag is expected behind the second colon"));
                 }
@@ -224,7 +229,9 @@ impl FromStr for ImageSource {
             // Colons are the file's own: there is nothing behind it to tell apart.
             "oci-archive" if rest.is_empty() => Err(malformed("a file is expected behind oci-archive:")),
             "oci-archive" => Ok(Self::Archive { file: rest.into() }),
-            "docker-archive" if path.is_empty() => Err(malformed("a file is expected behind docker-archive:")),
+            "docker-archive" if path.is_empty() => {
+                Err(malformed("a file is expected behind docker-archive:"))
+            }
             "docker-archive" => {
                 Ok(Self::DockerArchive { file: path.into(), name: name_text.map(name).transpose()? })
             }
@@ -245,11 +252,13 @@ fn guess(text: &str) -> Option<String> {
         return None;
     }
     let scheme = scheme.to_lowercase();
-    if matches!(scheme.as_str(), "docker" | "podman" | "containers-storage" | "dockerd") && !rest.starts_with("//") {
+    if matches!(scheme.as_str(), "docker" | "podman" | "containers-storage" | "dockerd")
+        && !rest.starts_with("//")
+    {
         return Some(format!("`docker-daemon:{rest}`"));
     }
     // `ocl:image` could be an image called ocl with the tag image; that it was meant is less likely.
-    let near = |word: &&str| {
+    let near = |word: &&&str| {
         let most = (scheme.len().max(word.len()) / 3).max(1);
         scheme.len() <= 20 && strsim::damerau_levenshtein(&scheme, word) <= most
     };

@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
+use super::Content;
 use super::tar_index::{BLOCK, Entry, Tape};
 use super::world::World;
-use super::Content;
+use crate::cache::Spool;
 
 /// Where a file of the tar is found again.
 #[derive(Debug)]
@@ -17,46 +18,47 @@ pub(super) enum Place {
     Known(Content, u64),
 }
 
-/// More than this is not spooled for one image.
-const MOST: u64 = 64 << 30;
-
 /// A stream on its way to a spool.
 pub(super) struct Spooling<'a, R> {
     from: R,
     world: &'a World,
-    to: File,
-    written: u64,
+    to: Spool,
     buffer: Vec<u8>,
 }
 
 impl<'a, R: Read> Spooling<'a, R> {
     pub(super) fn begin(from: R, world: &'a World) -> io::Result<Self> {
-        Ok(Self { from, world, to: world.spool()?, written: 0, buffer: vec![0; 1 << 18] })
+        Ok(Self { from, world, to: world.spool()?, buffer: vec![0; 1 << 18] })
     }
 
     /// Reads the stream to its end, so that whoever writes it sees it taken, and hands over the spool.
     pub(super) fn finish(mut self) -> io::Result<Arc<File>> {
         while self.from.read(&mut self.buffer)? > 0 {}
-        Ok(Arc::new(self.to))
+        Ok(self.to.into_file())
     }
+}
 
-    /// Reads `size` bytes and the padding behind them, and hands them on piece by piece.
-    fn take(&mut self, size: u64, mut each: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
-        let padded = size.checked_next_multiple_of(BLOCK).ok_or_else(|| ended(size))?;
-        let (mut left, mut wanted) = (padded, size);
-        while left > 0 {
-            let most = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            let read = self.from.read(&mut self.buffer[..most])?;
-            if read == 0 {
-                return Err(ended(left));
-            }
-            left -= read as u64;
-            let used = read.min(usize::try_from(wanted).unwrap_or(usize::MAX));
-            each(&self.buffer[..used])?;
-            wanted -= used as u64;
+/// Reads `size` bytes and the padding behind them, and hands them on piece by piece.
+fn take(
+    from: &mut impl Read,
+    buffer: &mut [u8],
+    size: u64,
+    mut each: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let padded = size.checked_next_multiple_of(BLOCK).ok_or_else(|| ended(size))?;
+    let (mut left, mut wanted) = (padded, size);
+    while left > 0 {
+        let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let read = from.read(&mut buffer[..most])?;
+        if read == 0 {
+            return Err(ended(left));
         }
-        Ok(())
+        left -= read as u64;
+        let used = read.min(usize::try_from(wanted).unwrap_or(usize::MAX));
+        each(&buffer[..used])?;
+        wanted -= used as u64;
     }
+    Ok(())
 }
 
 fn ended(left: u64) -> io::Error {
@@ -80,7 +82,7 @@ impl<R: Read> Tape for Spooling<'_, R> {
 
     fn extension(&mut self, size: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        self.take(size, |piece| {
+        take(&mut self.from, &mut self.buffer, size, |piece| {
             bytes.extend_from_slice(piece);
             Ok(())
         })?;
@@ -93,26 +95,21 @@ impl<R: Read> Tape for Spooling<'_, R> {
             self.pass(size)?;
             return Ok(Place::Known(layer, size));
         }
-        let offset = self.written;
-        if offset.saturating_add(size) > MOST {
-            let message = format!("{name}: {size} bytes are more than the {MOST} that are spooled for an image");
+        let offset = self.to.written();
+        if size > self.to.left() {
+            let message =
+                format!("{name}: {size} bytes are more than the {} that are spooled", self.to.left());
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
         }
-        let mut to = self.to.try_clone()?;
-        let mut written = 0;
-        let outcome = self.take(size, |piece| {
-            written += piece.len() as u64;
-            to.write_all(piece).map_err(|error| {
-                io::Error::new(error.kind(), format!("writing the spool: {error}"))
-            })
-        });
-        self.written += written;
-        outcome?;
+        let Self { from, buffer, to, world } = self;
+        take(from, buffer, size, |piece| {
+            to.write_all(piece).map_err(|error| io::Error::other(world.of_spool("spool", &error)))
+        })?;
         Ok(Place::Here(Entry { offset, size }))
     }
 
     fn pass(&mut self, size: u64) -> io::Result<()> {
-        self.take(size, |_| Ok(()))
+        take(&mut self.from, &mut self.buffer, size, |_| Ok(()))
     }
 }
 

@@ -121,7 +121,8 @@ fn target(name: &str, link: &[u8], kind: EntryType) -> Option<String> {
     if link.starts_with('/') {
         return None;
     }
-    let folder = if kind == EntryType::Symlink { name.rsplit_once('/').map_or("", |(folder, _)| folder) } else { "" };
+    let folder =
+        if kind == EntryType::Symlink { name.rsplit_once('/').map_or("", |(folder, _)| folder) } else { "" };
     let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
     for part in link.split('/').filter(|part| !matches!(*part, "" | ".")) {
         if part == ".." {

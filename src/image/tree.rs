@@ -3,12 +3,12 @@
 use std::io::Read as _;
 
 use bytes::Bytes;
-use longshore_contract::Digest;
 use serde::Deserialize;
 
 use super::document::{self, Descriptor, Listed, REFERENCE_NAME};
 use super::error::{ImageError, ImageErrorKind};
-use super::{Blob, Child, Content, Image, Kind, Manifest, Role, digest_of};
+use super::{Blob, Child, Content, Image, Kind, Manifest, Origin, Role, digest_of};
+use crate::registry::RegistryError;
 
 /// An OCI image layout, wherever it is kept.
 pub(super) trait Store {
@@ -17,23 +17,25 @@ pub(super) trait Store {
     /// The file at a path of the layout, at most `limit` bytes of it; `None` when it is not there.
     fn file(&self, path: &str, limit: u64) -> Result<Option<Bytes>, ImageError>;
     /// Where the blob is; `None` when it is not there.
-    fn blob(&self, digest: &Digest) -> Result<Option<Content>, ImageError>;
+    fn blob(&self, entry: &Descriptor) -> Result<Option<Content>, ImageError>;
     /// Where the manifest is; `None` when it is not there.
-    fn manifest(&self, digest: &Digest) -> Result<Option<Content>, ImageError> {
-        self.blob(digest)
+    fn manifest(&self, entry: &Descriptor) -> Result<Option<Content>, ImageError> {
+        self.blob(entry)
     }
     /// Which of an index's entries are read; the others are listed only.
     fn wants(&self, _entry: &Descriptor) -> bool {
         true
     }
     /// Hears which manifests are asked for next, so that they can be fetched side by side.
-    fn expect(&self, _digests: &[&Digest]) -> Result<(), ImageError> {
+    fn expect(&self, _entries: &[&Descriptor]) -> Result<(), ImageError> {
         Ok(())
     }
 }
 
 /// What is held in memory: manifests, indexes, configurations.
 pub(super) const DOCUMENT_LIMIT: u64 = 4 << 20;
+/// All manifests of one image together.
+const ALTOGETHER_LIMIT: u64 = 16 << 20;
 /// How deep indexes may lie in indexes, `index.json` not counted. A loop cannot be: no document holds its own digest.
 const DEEPEST: usize = 4;
 /// How many manifests one image may have altogether.
@@ -54,7 +56,7 @@ pub(super) fn read(store: &dyn Store, tag: Option<&str>) -> Result<Image, ImageE
 
 /// Reads the image that `entry` points to.
 pub(super) fn read_at(store: &dyn Store, entry: &Descriptor) -> Result<Image, ImageError> {
-    let mut walk = Walk { store, depth: 0, read: 0 };
+    let mut walk = Walk { store, depth: 0, read: 0, held: 0 };
     let image = walk.image(entry)?;
     image.ok_or_else(|| missing(store, &format!("blob {} is not there", entry.digest)))
 }
@@ -102,6 +104,8 @@ struct Walk<'a> {
     store: &'a dyn Store,
     depth: usize,
     read: usize,
+    /// Bytes of all manifests that were read or are about to be.
+    held: u64,
 }
 
 impl Walk<'_> {
@@ -114,7 +118,7 @@ impl Walk<'_> {
             );
             return Err(ImageError::new(ImageErrorKind::Limit, self.store.name(), message));
         }
-        let found = self.store.manifest(&entry.digest)?;
+        let found = self.store.manifest(entry)?;
         let Some(manifest) = self.document(entry, "manifest", found)? else { return Ok(None) };
         let (media_type, listed) = document::read_manifest(&manifest, entry.media_type.as_deref())
             .map_err(|problem| corrupt(self.store, format!("manifest {}: {problem}", entry.digest)))?;
@@ -128,6 +132,7 @@ impl Walk<'_> {
             media_type,
             manifest,
             kind,
+            origin: Origin::Source,
             source: self.store.name().to_owned(),
             changed: Vec::new(),
         }))
@@ -145,13 +150,27 @@ impl Walk<'_> {
             .iter()
             .map(|entry| if entry.is_attestation() { vouching(entry) } else { self.store.wants(entry) })
             .collect();
-        let next: Vec<&Digest> =
-            entries.iter().zip(&read).filter(|(_, read)| **read).map(|(entry, _)| &entry.digest).collect();
+        let next: Vec<&Descriptor> =
+            entries.iter().zip(&read).filter(|(_, read)| **read).map(|(entry, _)| entry).collect();
+        self.may_hold(&next)?;
         self.store.expect(&next)?;
         self.depth += 1;
         let children = entries.iter().zip(&read).map(|(entry, read)| self.child(entry, *read)).collect();
         self.depth -= 1;
         children
+    }
+
+    /// Refuses an index whose manifests together are more than is held in memory, before any of them is read.
+    fn may_hold(&mut self, entries: &[&Descriptor]) -> Result<(), ImageError> {
+        self.held = entries.iter().fold(self.held, |held, entry| held.saturating_add(entry.size));
+        if self.held > ALTOGETHER_LIMIT {
+            let message = format!(
+                "its manifests have {} bytes together, more than the {ALTOGETHER_LIMIT} that are read",
+                self.held
+            );
+            return Err(ImageError::new(ImageErrorKind::Limit, self.store.name(), message));
+        }
+        Ok(())
     }
 
     fn child(&mut self, entry: &Descriptor, read: bool) -> Result<Child, ImageError> {
@@ -181,7 +200,7 @@ impl Walk<'_> {
     fn parts(&self, parts: document::Parts) -> Result<Manifest, ImageError> {
         let is_attestation = parts.is_attestation();
         let document::Parts { config, layers, artifact_type, subject } = parts;
-        let found = self.store.blob(&config.digest)?;
+        let found = self.store.blob(&config)?;
         let text = self.document(&config, "config", found)?;
         let text =
             text.ok_or_else(|| missing(self.store, &format!("config {} is not there", config.digest)))?;
@@ -202,7 +221,7 @@ impl Walk<'_> {
 
     fn layer(&self, layer: &Descriptor) -> Result<Blob, ImageError> {
         let Descriptor { digest, size, .. } = layer;
-        let content = self.store.blob(digest)?;
+        let content = self.store.blob(layer)?;
         let content = content.ok_or_else(|| missing(self.store, &format!("layer {digest} is not there")))?;
         content.probe(*size).map_err(|error| damaged(self.store, &format!("layer {digest}"), &error))?;
         let media_type = layer.media_type.clone().unwrap_or_default();
@@ -247,6 +266,10 @@ fn corrupt(store: &dyn Store, message: String) -> ImageError {
 
 /// What reading a blob that is there came to.
 fn damaged(store: &dyn Store, what: &str, error: &std::io::Error) -> ImageError {
+    // What a registry said travels inside.
+    if let Some(said) = error.get_ref().and_then(|inner| inner.downcast_ref::<RegistryError>()) {
+        return ImageError::of_registry(store.name(), said);
+    }
     match error.kind() {
         std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => {
             corrupt(store, format!("{what} is damaged: {error}"))

@@ -56,7 +56,8 @@ impl ImageText {
             ImageSource::DockerArchive { file, name } => {
                 ImageSource::DockerArchive { file: directory.join(file), name }
             }
-            other @ (ImageSource::Daemon { .. } | ImageSource::Registry { .. } | ImageSource::Assemble(_)) => other,
+            other
+            @ (ImageSource::Daemon { .. } | ImageSource::Registry { .. } | ImageSource::Assemble(_)) => other,
         }
     }
 }

@@ -121,7 +121,11 @@ pub(super) async fn open_image(
     context: &Context,
     landing: &mut Landing,
 ) -> Result<Image, Failure> {
-    let around = image::Context { directory: wish.directory.clone(), platform: wish.platform_on(subject) };
+    let around = image::Context {
+        directory: wish.directory.clone(),
+        platform: wish.platform_on(subject),
+        world: context.world_of(subject),
+    };
     let image = image::open_for(wish.source.clone(), around).await?;
     landing.image = Some(Landed {
         source: Some(wish.source_text.clone()),

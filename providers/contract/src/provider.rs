@@ -12,6 +12,7 @@ use crate::capabilities::Capabilities;
 use crate::error::Result;
 use crate::functions::Functions;
 use crate::names::{FunctionName, Place, Version};
+use crate::profile::Profile;
 use crate::registry::Registry;
 use crate::settings::{SettingKey, Settings};
 
@@ -23,6 +24,9 @@ pub trait Provider: Debug + Send + Sync {
 
     /// What this provider can do, known without I/O.
     fn capabilities(&self) -> &Capabilities;
+
+    /// What it takes of an image: what is pushed for its functions is shaped so.
+    fn profile(&self) -> &'static Profile;
 
     /// Asks the cloud whether a run on `function` can succeed: reachability, credentials, what is in the way. An empty
     /// answer means that nothing was found; what could not be looked at is a finding, not silence.

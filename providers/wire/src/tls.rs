@@ -7,8 +7,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 /// The roots everybody trusts here, loaded once.
@@ -63,7 +63,8 @@ pub(crate) fn mutual(ca: &Path, certificate: &Path, key: &Path) -> Result<Client
     let chain = read(certificate).map_err(|error| named(certificate)(error.to_string()))?;
     let text = bounded(key).map_err(|error| named(key)(error.to_string()))?;
     // What is wrong with a key is not quoted.
-    let private = PrivateKeyDer::from_pem_slice(&text).map_err(|_| named(key)("no private key in PEM".to_owned()))?;
+    let private =
+        PrivateKeyDer::from_pem_slice(&text).map_err(|_| named(key)("no private key in PEM".to_owned()))?;
     ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("the provider offers TLS 1.2 and 1.3")

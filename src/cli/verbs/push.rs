@@ -1,12 +1,14 @@
 //! `push`: an image to registries, without a manifest.
 
+use std::sync::Arc;
+
 use longshore_contract::{Calls, PlainHttp, Reference};
 
 use super::super::args::{OutputArgs, PushArgs};
 use super::super::session::{Mode, context, invalid, side_by_side};
 use super::super::{Answer, faults, rows};
 use crate::image::{self, Image, ImageSource, Verify};
-use crate::pipeline::{Failure, Landed, Teller};
+use crate::pipeline::{Context, Failure, Landed, Teller};
 use crate::progress::{Event, UnitName};
 use crate::push::{self as pushing, BlobCounts, Destination, PushOutcome, Pushed};
 use crate::registry::{Credentials, Keychain};
@@ -17,7 +19,7 @@ pub(super) async fn push(args: &PushArgs, output: &OutputArgs) -> Result<Answer,
     let context = context(output, Mode::Real, None);
     let source: ImageSource = args.source.parse().map_err(|error| invalid(format!("SOURCE: {error}")))?;
     let destinations = destinations(args)?;
-    let image = open(source, args).await?;
+    let image = open(source, args, &context).await?;
     let unit = |reference: &Reference| UnitName { function: reference.to_string(), target: String::new() };
     let verify = if args.verify { Verify::Hash } else { Verify::Size };
     let images = side_by_side(destinations, async |destination: Destination| {
@@ -56,7 +58,7 @@ fn destinations(args: &PushArgs) -> Result<Vec<Destination>, Answer> {
     Ok(destinations)
 }
 
-async fn open(source: ImageSource, args: &PushArgs) -> Result<Image, Answer> {
+async fn open(source: ImageSource, args: &PushArgs, context: &Context) -> Result<Image, Answer> {
     let platform = args.platform.clone();
     let directory = std::env::current_dir().map_err(|error| {
         Answer::failed(
@@ -64,7 +66,14 @@ async fn open(source: ImageSource, args: &PushArgs) -> Result<Image, Answer> {
             vec![faults::fault("system", format!("the working directory: {error}"), None)],
         )
     })?;
-    let opened = image::open_for(source, image::Context { directory, platform }).await;
+    let (unit, observer) =
+        (UnitName { function: source.to_string(), target: String::new() }, context.observer.clone());
+    let tell = move |message| observer.event(&unit, &Event::Note { message });
+    let world = context.world.clone().plain_http(&args.plain_http).telling(Arc::new(tell));
+    let opened = tokio::select! {
+        opened = image::open_for(source, image::Context { directory, platform, world }) => opened,
+        () = context.interrupt.cancelled() => return Err(Answer::of_failure(&Failure::InterruptedBefore)),
+    };
     opened.map_err(|error| Answer::of_failure(&Failure::Image(error)))
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::document::{OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST};
 use super::error::{ImageError, ImageErrorKind};
 use super::source::{Assembly, Base};
-use super::{Blob, Content, Context, Facts, Image, Kind, Manifest, digest_of};
+use super::{Blob, Content, Context, Facts, Image, Kind, Manifest, Origin, digest_of};
 use base::Below;
 use longshore_contract::Platform;
 
@@ -194,6 +194,7 @@ fn finish(
             subject: None,
             is_attestation: false,
         })),
+        origin: Origin::Source,
         source: NAME.to_owned(),
         changed,
     })

@@ -14,12 +14,12 @@ use serde::Deserialize;
 use tokio::runtime::Handle;
 use url::Url;
 
+use super::Image;
 use super::archive::Archive;
 use super::docker_archive;
 use super::error::{ImageError, ImageErrorKind};
 use super::source::StoredName;
 use super::world::World;
-use super::Image;
 use crate::registry::one_line;
 use place::{Place, Way, through};
 
@@ -39,8 +39,8 @@ struct Inspected {
 }
 
 /// Reads the image that the engine calls `name`. Blocks, on a thread that may.
-pub(super) fn open(name: &StoredName, source: String, world: &World) -> Result<Image, ImageError> {
-    let engine = Engine::find(&source, world)?;
+pub(super) fn open(name: &StoredName, source: &str, world: &World) -> Result<Image, ImageError> {
+    let engine = Engine::find(source, world)?;
     let inspected = engine.inspect(name)?;
     world.tell(format!(
         "reading {source} from {} ({} MiB), layers through {}",
@@ -49,7 +49,7 @@ pub(super) fn open(name: &StoredName, source: String, world: &World) -> Result<I
         world.spool_folder().display()
     ));
     let body = engine.export(&inspected.id)?;
-    let archive = Archive::spooled(body, source, "the engine's answer", world)?;
+    let archive = Archive::spooled(body, source.to_owned(), "the engine's answer", world)?;
     docker_archive::read(&archive, None)
 }
 
@@ -75,7 +75,8 @@ impl<'a> Engine<'a> {
                 let mut tried = Vec::new();
                 let found = sockets.into_iter().find(|socket| {
                     let outcome = std::os::unix::net::UnixStream::connect(socket);
-                    tried.extend(outcome.as_ref().err().map(|error| format!("{}: {error}", socket.display())));
+                    tried
+                        .extend(outcome.as_ref().err().map(|error| format!("{}: {error}", socket.display())));
                     outcome.is_ok()
                 });
                 let socket = found.ok_or_else(|| nobody(source, &tried.join("; ")))?;
@@ -93,12 +94,13 @@ impl<'a> Engine<'a> {
             Way::Plain(url) => (Client::new(limits), url, PlainHttp::Allowed),
         };
         let trust = Trust { plain_http, ca: None };
-        Ok(Self { source, client, url, trust, shown, runtime: world.runtime.clone() })
+        Ok(Self { source, client, url, trust, shown, runtime: world.runtime(source)? })
     }
 
     fn inspect(&self, name: &StoredName) -> Result<Inspected, ImageError> {
         let answer = self.ask("look for image", &format!("images/{}/json", name.as_str()))?;
-        let text = self.runtime.block_on(answer.read_up_to(ANSWER_LIMIT)).map_err(|error| self.broken(&error))?;
+        let text =
+            self.runtime.block_on(answer.read_up_to(ANSWER_LIMIT)).map_err(|error| self.broken(&error))?;
         serde_json::from_slice(&text).map_err(|_| {
             let message = format!("{} answers as no engine does", self.shown);
             ImageError::new(ImageErrorKind::Protocol, self.source, message)
@@ -130,10 +132,15 @@ impl<'a> Engine<'a> {
     fn refused(&self, operation: &str, status: StatusCode, said: &str) -> ImageError {
         let Self { source, shown, .. } = self;
         if status == StatusCode::NOT_FOUND {
-            return ImageError::new(ImageErrorKind::Missing, *source, format!("{shown} has no such image ({said})"))
-                .hint("`docker images` or `podman images` lists what there is; build or pull it first");
+            return ImageError::new(
+                ImageErrorKind::Missing,
+                *source,
+                format!("{shown} has no such image ({said})"),
+            )
+            .hint("`docker images` or `podman images` lists what there is; build or pull it first");
         }
-        let kind = if status.is_server_error() { ImageErrorKind::Unavailable } else { ImageErrorKind::Protocol };
+        let kind =
+            if status.is_server_error() { ImageErrorKind::Unavailable } else { ImageErrorKind::Protocol };
         ImageError::new(kind, *source, format!("{operation}: {shown} answered {}: {said}", status.as_u16()))
     }
 

@@ -93,7 +93,10 @@ impl Environment {
             (None, None) => (None, String::new()),
         };
         if let Some(context) = context.filter(|context| context != "default") {
-            return Ok(Place::Stated { way: self.of_context(&context, &by)?, by: format!("the context {context}") });
+            return Ok(Place::Stated {
+                way: self.of_context(&context, &by)?,
+                by: format!("the context {context}"),
+            });
         }
         if let Some(host) = &self.podman_host {
             return Ok(Place::Stated { way: way(host, None)?, by: format!("CONTAINER_HOST={host}") });
@@ -115,7 +118,9 @@ impl Environment {
         struct Config {
             current_context: Option<String>,
         }
-        let Some(file) = self.config.as_ref().map(|config| config.join("config.json")) else { return Ok(None) };
+        let Some(file) = self.config.as_ref().map(|config| config.join("config.json")) else {
+            return Ok(None);
+        };
         let Some(text) = read(&file)? else { return Ok(None) };
         let config: Config = serde_json::from_slice(&text).map_err(|error| {
             unclear(format!("{}: {error}", file.display()), "mend the file, or set DOCKER_HOST")
@@ -143,7 +148,8 @@ impl Environment {
             skip_tls_verify: bool,
         }
         let hint = "`docker context ls` lists what there is; DOCKER_HOST wins over every context";
-        let unknown = || unclear(format!("{by} names the docker context {context:?}, which is not there"), hint);
+        let unknown =
+            || unclear(format!("{by} names the docker context {context:?}, which is not there"), hint);
         let id = hex::encode(Sha256::digest(context.as_bytes()));
         let contexts = self.config.as_ref().map(|config| config.join("contexts")).ok_or_else(unknown)?;
         let file = contexts.join("meta").join(&id).join("meta.json");
@@ -155,7 +161,8 @@ impl Environment {
             return Err(unclear(format!("the docker context {context:?} names no docker host"), hint));
         };
         if skip_tls_verify {
-            let message = format!("the docker context {context:?} asks not to verify the engine's certificate");
+            let message =
+                format!("the docker context {context:?} asks not to verify the engine's certificate");
             return Err(unclear(message, "give the context its ca, or set DOCKER_HOST and DOCKER_CERT_PATH"));
         }
         let certificates = contexts.join("tls").join(&id).join("docker");
@@ -222,7 +229,9 @@ fn read(file: &Path) -> Result<Option<Vec<u8>>, Unclear> {
         // Empty, as some tools leave it: it says nothing.
         Ok(0) => Ok(None),
         Ok(_) => Ok(Some(text)),
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+        Err(error)
+            if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
+        {
             Ok(None)
         }
         Err(error) => Err(unclear(format!("{shown}: {error}"), "make it readable, or set DOCKER_HOST")),
@@ -290,7 +299,9 @@ mod tests {
         let meta = directory.path().join("contexts/meta").join(&id);
         std::fs::create_dir_all(&meta).unwrap();
         let write = |text: &str| std::fs::write(meta.join("meta.json"), text).unwrap();
-        write(r#"{"Name": "far", "Endpoints": {"docker": {"Host": "unix:///far.sock", "SkipTLSVerify": false}}}"#);
+        write(
+            r#"{"Name": "far", "Endpoints": {"docker": {"Host": "unix:///far.sock", "SkipTLSVerify": false}}}"#,
+        );
         std::fs::write(directory.path().join("config.json"), r#"{"currentContext": "far"}"#).unwrap();
         let by_file = environment(&[("DOCKER_CONFIG", &config)]);
         assert_eq!(stated(&by_file), through("/far.sock"));
@@ -305,7 +316,12 @@ mod tests {
     #[test]
     fn where_nobody_says_it_the_usual_sockets_are_looked_at() {
         let place = environment(&[("XDG_RUNTIME_DIR", "/run/user/1")]).place().unwrap();
-        let paths = ["/var/run/docker.sock", "/run/user/1/docker.sock", "/run/user/1/podman/podman.sock", "/run/podman/podman.sock"];
+        let paths = [
+            "/var/run/docker.sock",
+            "/run/user/1/docker.sock",
+            "/run/user/1/podman/podman.sock",
+            "/run/podman/podman.sock",
+        ];
         assert_eq!(place, Place::Usual(paths.iter().map(PathBuf::from).collect()));
     }
 }
