@@ -35,17 +35,39 @@ struct Saved {
 
 /// Reads the image that `name` means in `archive`, or the only one there.
 pub(super) fn read(archive: &Archive, name: Option<&StoredName>) -> Result<Image, ImageError> {
-    if archive.holds("oci-layout")
-        && let Some(index) = archive.file("index.json", DOCUMENT_LIMIT)?
-        && let Some(entry) = entry_of(archive, &index, name)?
-    {
-        return tree::read_at(archive, &entry);
+    let by_index = by_index(archive, name)?;
+    if let Some(image) = by_index.as_ref().filter(|image| !is_made_by_saving(image)) {
+        return Ok(image.clone());
     }
-    let text = archive.file("manifest.json", DOCUMENT_LIMIT)?;
-    let text = text.ok_or_else(|| no_archive(archive))?;
+    let text = match (archive.file("manifest.json", DOCUMENT_LIMIT)?, by_index) {
+        (Some(text), _) => text,
+        (None, Some(image)) => return Ok(image),
+        (None, None) => return Err(no_archive(archive)),
+    };
     let saved: Vec<Saved> =
         serde_json::from_slice(&text).map_err(|error| corrupt(archive, format!("manifest.json: {error}")))?;
     image(archive, choose(archive, saved, name)?)
+}
+
+/// The image that `name` means in the archive's OCI layout, where there is one.
+fn by_index(archive: &Archive, name: Option<&StoredName>) -> Result<Option<Image>, ImageError> {
+    if !archive.holds("oci-layout") {
+        return Ok(None);
+    }
+    let Some(index) = archive.file("index.json", DOCUMENT_LIMIT)? else { return Ok(None) };
+    let entry = entry_of(archive, &index, name)?;
+    entry.map(|entry| tree::read_at(archive, &entry)).transpose()
+}
+
+/// Whether the manifest came into being when the image was saved: its layers are plain, as docker's own store keeps them and
+/// no registry does. Then it says no more than `manifest.json`, and another docker would have written another.
+fn is_made_by_saving(image: &Image) -> bool {
+    match &image.kind {
+        Kind::Manifest(manifest) => {
+            manifest.facts.is_some() && manifest.layers.iter().all(|layer| layer.media_type.ends_with(".tar"))
+        }
+        Kind::Index(_) => false,
+    }
 }
 
 /// The entry of `index.json` that `name` means; `None` where it names none or several, and `manifest.json` may know better.

@@ -84,7 +84,10 @@ fn choose<'a>(
     entries: &'a [Descriptor],
     tag: Option<&str>,
 ) -> Result<&'a Descriptor, ImageError> {
-    let fits = |entry: &&Descriptor| tag.is_none_or(|tag| entry.annotation(REFERENCE_NAME) == Some(tag));
+    let fits = |entry: &&Descriptor| match tag {
+        Some(tag) => entry.annotation(REFERENCE_NAME) == Some(tag),
+        None => !entry.is_attestation(),
+    };
     let mut fitting = entries.iter().filter(fits);
     let wrong = |message: String| Err(ImageError::new(ImageErrorKind::Tag, store.name(), message));
     let tags: Vec<&str> = entries.iter().filter_map(|entry| entry.annotation(REFERENCE_NAME)).collect();
@@ -174,7 +177,15 @@ impl Walk<'_> {
     }
 
     fn child(&mut self, entry: &Descriptor, read: bool) -> Result<Child, ImageError> {
-        let image = if read { self.image(entry)? } else { None };
+        let image = match read.then(|| self.image(entry)).transpose() {
+            Ok(image) => image.flatten(),
+            // An index lists every platform, and an engine holds what it pulled of them: only what is asked for must be there.
+            Err(error) if error.kind == ImageErrorKind::Missing => {
+                tracing::info!(%error, "an entry of an index is not all there");
+                None
+            }
+            Err(error) => return Err(error),
+        };
         let manifest = image.as_ref().and_then(|image| match &image.kind {
             Kind::Manifest(manifest) => Some(&**manifest),
             Kind::Index(_) => None,
