@@ -87,7 +87,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
     BTreeMap::from([
         ("manifest", &["image"][..]),
         ("cache", &[]),
-        ("image", &["cache"]),
+        ("image", &["cache", "registry"]),
         ("shape", &["cache", "image"]),
         ("registry", &[]),
         ("push", &["image", "registry"]),

@@ -15,6 +15,7 @@ use super::clouds::{Clouds, Seat, Wake, Who};
 use super::exit::Asked;
 use super::subject::SubjectWord;
 use super::{Answer, faults, home, kept, progress, rows};
+use crate::image::World;
 use crate::ledger::{Audit, Ledger};
 use crate::manifest::{self, Deployment, KnownProvider, ProcessFacts, Unit};
 use crate::pipeline::rehearsal::{self, ImpatientClock};
@@ -49,6 +50,7 @@ pub(super) fn context(args: &OutputArgs, mode: Mode, message: Option<&str>) -> R
         Mode::Rehearsal => (Arc::new(ImpatientClock::start()), Box::new(Recorder::default())),
     };
     let observer = progress::observer(args);
+    let registries = Registries::new(Client::new(Limits::default()), writes);
     Ok(Context {
         run: RunId::generate(),
         audit: Audit::gather(&lookup, message),
@@ -61,8 +63,9 @@ pub(super) fn context(args: &OutputArgs, mode: Mode, message: Option<&str>) -> R
             Mode::Real | Mode::Reading => observer,
             Mode::Rehearsal => rehearsal::observer(observer),
         },
+        world: World::from_environment(registries.sessions().clone(), shaper.cache().clone()),
         shaper,
-        registries: Arc::new(Registries::new(Client::new(Limits::default()), writes)),
+        registries: Arc::new(registries),
     })
 }
 

@@ -126,7 +126,11 @@ pub(super) async fn open_image(
     landing: &mut Landing,
 ) -> Result<Image, Failure> {
     let platform = wish.platform_on(subject);
-    let around = image::Context { directory: wish.directory.clone(), platform: platform.clone() };
+    let around = image::Context {
+        directory: wish.directory.clone(),
+        platform: platform.clone(),
+        world: context.world_of(subject),
+    };
     let image = image::open_for(wish.source.clone(), around).await?;
     let order = Order { profile: subject.provider.profile(), platform, attestations: Attestations::Drop };
     let Shaped { image, .. } = context.shaper.shape(image, &order).await?;

@@ -19,17 +19,17 @@ use super::{Errand, Reach};
 const UPLOADS: usize = 4;
 
 /// The registries of one run: a session for each, shared by everything that is pulled and pushed, so that a login happens
-/// once.
-#[derive(Debug)]
+/// once. Clones share them.
+#[derive(Debug, Clone)]
 pub struct Sessions {
     client: Client,
-    sessions: Mutex<Vec<Arc<Session>>>,
+    sessions: Arc<Mutex<Vec<Arc<Session>>>>,
 }
 
 impl Sessions {
     /// No session yet. Nothing is asked until something is wanted.
     pub fn new(client: Client) -> Self {
-        Self { client, sessions: Mutex::default() }
+        Self { client, sessions: Arc::default() }
     }
 
     /// The session for the registry at `host`, reached so. The same for everybody who reaches it in the same way.

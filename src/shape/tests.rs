@@ -10,7 +10,7 @@ use super::*;
 use crate::cache::Limit;
 use crate::image::media::{config_in, layer_in, manifest_in};
 use crate::image::{
-    self, Blob, Child, Content, Context, Facts, ImageErrorKind, ImageSource, Manifest, Origin, Role,
+    self, Blob, Child, Content, Context, Facts, ImageErrorKind, ImageSource, Manifest, Origin, Role, World,
     digest_of,
 };
 
@@ -108,7 +108,14 @@ impl Recipe {
             source_digest: digest_of(&manifest),
             media_type: manifest_in(self.format).to_owned(),
             manifest: manifest.into(),
-            kind: Kind::Manifest(Box::new(Manifest { config, layers, facts })),
+            kind: Kind::Manifest(Box::new(Manifest {
+                config,
+                layers,
+                facts,
+                artifact_type: None,
+                subject: None,
+                is_attestation: false,
+            })),
             origin: self.origin,
             source: "a test".to_owned(),
             changed: Vec::new(),
@@ -161,7 +168,7 @@ fn read_back(image: &Image) -> (Image, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     image.save(&[], &folder.path().join("layout"), None).unwrap();
     let source = ImageSource::Layout { directory: "layout".into(), tag: None };
-    let context = Context { directory: folder.path().to_owned(), platform: None };
+    let context = Context { directory: folder.path().to_owned(), platform: None, world: World::default() };
     (image::open(&source, &context).unwrap(), folder)
 }
 
@@ -486,12 +493,14 @@ fn a_manifest_that_names_its_subject_is_kept_to_the_byte() {
         "layers": [], "subject": { "mediaType": runnable.media_type, "digest": runnable.digest, "size": 1 } });
     let said = said.to_string();
     let config = blob("application/vnd.oci.empty.v1+json", b"{}".to_vec());
-    let signature = Image {
+    let mut signature = Image {
         digest: digest_of(said.as_bytes()),
         source_digest: digest_of(said.as_bytes()),
         manifest: said.into(),
         ..Recipe::of(Format::Oci, &[]).manifest(config, vec![], None)
     };
+    let Kind::Manifest(parts) = &mut signature.kind else { panic!("one image") };
+    parts.subject = Some(runnable.digest.clone());
     let platform = Role::Platform("linux/amd64".parse().unwrap());
     let whole = index(vec![(platform, None, runnable), (Role::Attestation, None, signature.clone())]);
     let shaper = Shaper::new(Cache::nowhere());

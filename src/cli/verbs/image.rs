@@ -9,7 +9,7 @@ use super::super::args::{ImageArgs, ImageInspectArgs, ImageShapeArgs, ImageVerb,
 use super::super::session::{Mode, context, invalid};
 use super::super::{Answer, faults, rows};
 use crate::image::{self, Child, Image, ImageError, ImageSource, Kind, Manifest, Role};
-use crate::pipeline::{Failure, Landed};
+use crate::pipeline::{Context, Failure, Landed};
 use crate::providers;
 use crate::report::pictures::{
     AttestationFacts, ConfigFacts, LayerFacts, Picture, ProfileFacts, ShapeFacts, SharedFacts, SingleFacts,
@@ -27,10 +27,10 @@ pub(super) async fn image(args: &ImageArgs, output: &OutputArgs) -> Result<Answe
 
 async fn inspect(args: &ImageInspectArgs, output: &OutputArgs) -> Result<Answer, Answer> {
     let context = context(output, Mode::Reading, None)?;
-    let image = open(source(&args.source, "SOURCE")?, None).await?;
+    let image = open(source(&args.source, "SOURCE")?, None, &context).await?;
     let other = match &args.with {
         None => None,
-        Some(text) => Some((text, layers(&open(source(text, "--with")?, None).await?))),
+        Some(text) => Some((text, layers(&open(source(text, "--with")?, None, &context).await?))),
     };
     let mut found = Found::default();
     found.collect(&image);
@@ -97,7 +97,7 @@ fn layers(image: &Image) -> BTreeMap<Digest, u64> {
 
 async fn single_facts(image: &Image, others: Option<&BTreeMap<Digest, u64>>, shaper: &Shaper) -> SingleFacts {
     let Kind::Manifest(parts) = &image.kind else { unreachable!("only single images are collected") };
-    let Manifest { config, layers, facts } = &**parts;
+    let Manifest { config, layers, facts, .. } = &**parts;
     let platform = facts.as_ref().map(|facts| facts.platform.clone());
     let mut profiles = Vec::new();
     for profile in providers::profiles() {
@@ -147,7 +147,7 @@ async fn profile_facts(
 async fn shape(args: &ImageShapeArgs, output: &OutputArgs) -> Result<Answer, Answer> {
     let context = context(output, Mode::Reading, None)?;
     let to = args.to.as_deref().map(destination).transpose()?;
-    let image = open(source(&args.source, "SOURCE")?, args.platform.clone()).await?;
+    let image = open(source(&args.source, "SOURCE")?, args.platform.clone(), &context).await?;
     let attestations = if args.keep_attestations { Attestations::Keep } else { Attestations::Drop };
     let order = Order { profile: args.profile, platform: args.platform.clone(), attestations };
     let shaped = context.shaper.shape(image, &order).await.map_err(refused)?;
@@ -188,12 +188,13 @@ fn source(text: &str, what: &str) -> Result<ImageSource, Answer> {
     text.parse().map_err(|error| invalid(format!("{what}: {error}")))
 }
 
-async fn open(source: ImageSource, platform: Option<Platform>) -> Result<Image, Answer> {
+async fn open(source: ImageSource, platform: Option<Platform>, context: &Context) -> Result<Image, Answer> {
     let directory = std::env::current_dir().map_err(|error| {
         let fault = faults::fault("system", format!("the working directory: {error}"), None);
         Answer::failed(Outcome::Failed, vec![fault])
     })?;
-    image::open_for(source, image::Context { directory, platform }).await.map_err(refused)
+    let world = context.world.clone();
+    image::open_for(source, image::Context { directory, platform, world }).await.map_err(refused)
 }
 
 fn refused(error: ImageError) -> Answer {

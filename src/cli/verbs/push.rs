@@ -1,5 +1,7 @@
 //! `push`: an image to registries, without a manifest.
 
+use std::sync::Arc;
+
 use longshore_contract::{Calls, PlainHttp, Profile, Reference};
 
 use super::super::args::{OutputArgs, PushArgs};
@@ -21,7 +23,7 @@ pub(super) async fn push(args: &PushArgs, output: &OutputArgs) -> Result<Answer,
     let context = context(output, Mode::Real, None)?;
     let source: ImageSource = args.source.parse().map_err(|error| invalid(format!("SOURCE: {error}")))?;
     let destinations = destinations(args)?;
-    let image = open(source, args).await?;
+    let image = open(source, args, &context).await?;
     let shapes = Shapes::make(&context, image, args, &destinations).await?;
     let unit = |reference: &Reference| UnitName { function: reference.to_string(), target: String::new() };
     let verify = if args.verify { Verify::Hash } else { Verify::Size };
@@ -145,7 +147,7 @@ fn destinations(args: &PushArgs) -> Result<Vec<Destination>, Answer> {
     Ok(destinations)
 }
 
-async fn open(source: ImageSource, args: &PushArgs) -> Result<Image, Answer> {
+async fn open(source: ImageSource, args: &PushArgs, context: &Context) -> Result<Image, Answer> {
     let platform = args.platform.clone();
     let directory = std::env::current_dir().map_err(|error| {
         Answer::failed(
@@ -153,7 +155,14 @@ async fn open(source: ImageSource, args: &PushArgs) -> Result<Image, Answer> {
             vec![faults::fault("system", format!("the working directory: {error}"), None)],
         )
     })?;
-    let opened = image::open_for(source, image::Context { directory, platform }).await;
+    let (unit, observer) =
+        (UnitName { function: source.to_string(), target: String::new() }, context.observer.clone());
+    let tell = move |message| observer.event(&unit, &Event::Note { message });
+    let world = context.world.clone().plain_http(&args.plain_http).telling(Arc::new(tell));
+    let opened = tokio::select! {
+        opened = image::open_for(source, image::Context { directory, platform, world }) => opened,
+        () = context.interrupt.cancelled() => return Err(Answer::of_failure(&Failure::InterruptedBefore)),
+    };
     opened.map_err(|error| Answer::of_failure(&Failure::Image(error)))
 }
 
