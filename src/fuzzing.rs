@@ -6,13 +6,17 @@
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use longshore_contract::{Note, Platform, Reference, Repository, RunId, SettingKey, SettingKind};
+use tokio::runtime::Runtime;
 
+use crate::cache::{self, Cache};
 use crate::ledger::{Entry, History, Recalled};
 use crate::manifest::{self, Facts, GitFact, KnownProvider};
+use crate::shape::{Attestations, Order, Shaper};
 use crate::shift::Rollout;
-use crate::{image, push, registry};
+use crate::{image, providers, push, registry};
 
 /// A parser, by the name of its folder in `fuzz/corpus`.
 pub type Target = (&'static str, fn(&[u8]));
@@ -25,6 +29,11 @@ pub const TARGETS: &[Target] = &[
     ("image-archive", image::fuzzing::archive),
     ("image-layout", image::fuzzing::layout),
     ("image-source", image::fuzzing::source),
+    ("image-mirrors", image::fuzzing::mirrors),
+    ("image-engine", image::fuzzing::engine_answer),
+    ("image-pull-limit", image::fuzzing::pull_limit),
+    ("cache-entry", cache::fuzzing::entry),
+    ("shape", shape),
     ("registry-challenge", registry::fuzzing::challenge),
     ("registry-token", registry::fuzzing::token),
     ("registry-claims", registry::fuzzing::claims),
@@ -62,6 +71,28 @@ fn description(bytes: &[u8]) {
     }
     if note.breadcrumb.is_some() {
         assert_eq!(Note::parse(&note.render(usize::MAX)), note);
+    }
+}
+
+/// An image (as for `image-layout`), in every shape there is: a digest is its bytes', what did not change keeps them, and
+/// shaping twice is shaping once.
+fn shape(bytes: &[u8]) {
+    static RUNTIME: LazyLock<Runtime> =
+        LazyLock::new(|| tokio::runtime::Builder::new_current_thread().build().expect("a runtime"));
+    let Some(image) = image::fuzzing::image(bytes) else { return };
+    let shaper = Shaper::new(Cache::nowhere());
+    for (profile, platform) in
+        providers::profiles().iter().zip([None, Some("linux/amd64")].into_iter().cycle())
+    {
+        let platform = platform.map(|platform| platform.parse().expect("a platform"));
+        for attestations in [Attestations::Drop, Attestations::Keep] {
+            let order = Order { profile, platform: platform.clone(), attestations };
+            let Ok(shaped) = RUNTIME.block_on(shaper.shape(image.clone(), &order)) else { continue };
+            assert_eq!(image::digest_of(&shaped.image.manifest), shaped.image.digest);
+            assert!(shaped.image.digest == image.digest || !shaped.image.changed.is_empty());
+            let again = RUNTIME.block_on(shaper.shape(shaped.image.clone(), &order)).expect("it was taken");
+            assert_eq!(again.image.digest, shaped.image.digest, "{}", profile.name);
+        }
     }
 }
 

@@ -12,6 +12,8 @@
 
 mod draft;
 mod entry;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod layer;
 mod limit;
 mod pack;

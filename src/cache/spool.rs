@@ -23,6 +23,11 @@ impl Spool {
         self.written
     }
 
+    /// How many bytes more may be written.
+    pub fn left(&self) -> u64 {
+        self.limit - self.written
+    }
+
     /// The file with everything that was written, to be read at any place by any number of readers.
     pub fn into_file(self) -> Arc<File> {
         Arc::new(self.file)

@@ -125,5 +125,10 @@ fn of_image(kind: ImageErrorKind) -> &'static str {
         ImageErrorKind::Limit => "image_limit",
         ImageErrorKind::Unsupported => "image_unsupported",
         ImageErrorKind::Io => "image_io",
+        ImageErrorKind::Unauthorized => "unauthenticated",
+        ImageErrorKind::Denied => "denied",
+        ImageErrorKind::Unreachable => "unreachable",
+        ImageErrorKind::Unavailable => "unavailable",
+        ImageErrorKind::Protocol => "unexpected",
     }
 }

@@ -2,14 +2,16 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use longshore_contract::Repository;
 
 use super::beneath::Beneath;
+use super::inflate::{self, Packing};
 
 /// Where a blob's bytes are. Clones read the same bytes.
 #[derive(Debug, Clone)]
@@ -32,6 +34,10 @@ pub trait Opens: fmt::Debug + Send + Sync {
     fn reach(&self) -> Reach;
     /// Reads them from the beginning. Blocks, and is called where that is fine.
     fn open(&self) -> io::Result<Box<dyn io::Read + Send>>;
+    /// The repository that holds them, where they are in a registry.
+    fn repository(&self) -> Option<&Repository> {
+        None
+    }
 }
 
 /// What reading costs.
@@ -98,6 +104,21 @@ impl Content {
             Self::Made(made) => made.reach(),
             Self::Bytes(_) | Self::Part(_) | Self::Beneath(_) => Reach::Here,
         }
+    }
+
+    /// The repository that holds them, where they are in a registry: another one of that registry need not be sent them.
+    pub fn repository(&self) -> Option<&Repository> {
+        match self {
+            Self::Made(made) => made.repository(),
+            Self::Bytes(_) | Self::Part(_) | Self::Beneath(_) => None,
+        }
+    }
+
+    /// How the `size` bytes are packed, told by how they begin; what is elsewhere is asked for them.
+    pub fn packing(&self, size: u64) -> io::Result<Packing> {
+        let mut beginning = Vec::new();
+        io::Read::take(self.open(size)?, inflate::MAGIC as u64).read_to_end(&mut beginning)?;
+        Ok(Packing::of(&beginning))
     }
 
     /// All of an open file, which holds `length` bytes.
@@ -183,7 +204,6 @@ impl io::Read for Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read as _;
 
     #[test]
     fn every_kind_of_content_reads_the_same_bytes_twice() {

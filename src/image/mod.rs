@@ -9,28 +9,39 @@ mod assemble;
 mod beneath;
 mod content;
 mod digest;
+mod docker_archive;
 mod document;
+mod engine;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod inflate;
 mod kept;
 mod layout;
 pub mod media;
+mod mirrors;
 mod pick;
+mod registry;
+mod remote;
+mod save;
 mod source;
+mod spool;
 mod tar_index;
 mod tree;
+mod world;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use longshore_contract::{Digest, Platform};
+use longshore_contract::{Digest, Platform, Reference};
 use serde::{Deserialize, Serialize};
 
 pub use content::{Content, Opens, Reach, Reader, Verify};
 pub use digest::{Hasher, digest_of};
 pub use error::{ImageError, ImageErrorKind};
-pub use source::{Add, Assembly, Base, ImageSource, InvalidSource};
+pub use inflate::Packing;
+pub use source::{Add, Assembly, Base, ImageSource, InvalidSource, StoredName};
+pub use world::{Tell, World};
 
 /// An image: one manifest, or an index of several. The bytes of every manifest are those that were found.
 #[derive(Debug, Clone)]
@@ -81,6 +92,12 @@ pub struct Manifest {
     pub layers: Vec<Blob>,
     /// What the configuration says; `None` where it is no image's (an artifact).
     pub facts: Option<Facts>,
+    /// What sort of artifact it says it is.
+    pub artifact_type: Option<String>,
+    /// The manifest it is about, where it is about another one.
+    pub subject: Option<Digest>,
+    /// Whether it only vouches for another manifest: by its type, its subject or what its layers are.
+    pub is_attestation: bool,
 }
 
 /// What an image's configuration says, as far as it decides whether and how the image runs.
@@ -92,7 +109,7 @@ pub struct Facts {
     pub entrypoint: Vec<String>,
     /// The arguments to it.
     pub command: Vec<String>,
-    /// The digests of its layers' uncompressed bytes, the lowest first.
+    /// The digests of the layers' plain tars, the lowest first; as many as there are layers, where nobody lies.
     pub diff_ids: Vec<Digest>,
 }
 
@@ -101,11 +118,12 @@ pub struct Facts {
 pub struct Child {
     /// The manifest's digest.
     pub digest: Digest,
-    /// What the entry says it is for.
+    /// What it is for, by the entry or by the manifest.
     pub role: Role,
     /// Which manifest it vouches for, where it is an attestation that says so.
     pub about: Option<Digest>,
-    /// The manifest itself; `None` where the source lists it and does not hold it.
+    /// The manifest itself; `None` where the source lists it and does not hold it, or where it was not asked for: out of a
+    /// registry only what may serve the wanted platform is read.
     pub image: Option<Image>,
 }
 
@@ -176,9 +194,11 @@ impl Image {
 pub struct Context {
     /// What relative paths are relative to, absolute.
     pub directory: PathBuf,
-    /// What the image is meant for; decides the platform of what is assembled on scratch, and nothing else: an index is
-    /// opened whole.
+    /// What the image is meant for; decides the platform of what is assembled on scratch, and what is read of an index in a
+    /// registry. Any other index is opened whole.
     pub platform: Option<Platform>,
+    /// Registries, engines and the cache.
+    pub world: World,
 }
 
 /// Opens the image that `source` names, where that holds nobody up.
@@ -190,17 +210,36 @@ pub async fn open_for(source: ImageSource, context: Context) -> Result<Image, Im
 }
 
 /// Opens the image that `source` names: manifests and configurations are read and verified, layers are found and their
-/// sizes compared. Blocks; an assembled image is made before this returns, in a file that is gone with the value.
+/// sizes compared. Blocks; sources that somebody is asked for need a thread of a runtime that may be blocked. An assembled
+/// image is made before this returns, and so is what an engine hands out, in files that are gone with the value.
 pub fn open(source: &ImageSource, context: &Context) -> Result<Image, ImageError> {
+    let Context { directory: around, platform, world } = context;
+    let name = source.to_string();
     match source {
         ImageSource::Layout { directory, tag } => {
-            let store = layout::Directory::open(&context.directory.join(directory), source.to_string())?;
+            let store = layout::Directory::open(&around.join(directory), name)?;
             tree::read(&store, tag.as_deref())
         }
         ImageSource::Archive { file } => {
-            let store = archive::Archive::open(&context.directory.join(file), source.to_string())?;
+            let store = archive::Archive::open(&around.join(file), name, world)?;
             tree::read(&store, None)
         }
+        ImageSource::DockerArchive { file, name: stored } => {
+            let archive = archive::Archive::open(&around.join(file), name, world)?;
+            docker_archive::read(&archive, stored.as_ref())
+        }
+        ImageSource::Daemon { name: stored } => engine::open(stored, &name, world),
+        ImageSource::Registry { reference } => registry::open(reference, platform.as_ref(), name, world)
+            .map_err(|error| near_miss(error, reference, around)),
         ImageSource::Assemble(assembly) => assemble::assemble(assembly, context),
     }
+}
+
+/// A bare word is an image of docker's own registry; where a folder of that name lies here, another source was meant.
+fn near_miss(error: ImageError, reference: &Reference, around: &Path) -> ImageError {
+    let path = reference.repository.path();
+    let word = path.strip_prefix("library/").unwrap_or(path);
+    let lies_here =
+        reference.repository.host() == "docker.io" && around.join(word).join("oci-layout").is_file();
+    if lies_here { error.hint(format!("did you mean oci:{word}?")) } else { error }
 }

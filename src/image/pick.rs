@@ -34,9 +34,8 @@ impl Image {
             }));
         };
         let (platform, image) = found.images.swap_remove(position);
-        let image = image.ok_or_else(|| {
-            refused(format!("the image for {platform} is listed and its manifest is not there"))
-        })?;
+        let image = image
+            .ok_or_else(|| refused(format!("the image for {platform} is listed and is not all there")))?;
         if let Some(index) = index {
             changed.push(Change {
                 what: "platform picked out of an index".to_owned(),

@@ -187,6 +187,7 @@ impl Failure {
         match self {
             Self::Cloud(error) => of_cloud(error),
             Self::Push(error) if error.is_refusal() => Standing::Refused,
+            Self::Image(error) if !error.is_refusal() => Standing::Failed,
             Self::Push(_) | Self::WrongDigest { .. } => Standing::Failed,
             Self::Interrupted | Self::InterruptedBefore => Standing::Held,
             Self::Ledger(_)

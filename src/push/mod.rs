@@ -12,6 +12,7 @@ mod pieces;
 mod plan;
 mod progress;
 mod reading;
+mod referrers;
 mod tee;
 mod upload;
 mod writes;
@@ -31,6 +32,7 @@ use tee::{Tees, Ticket};
 pub use blob::{Delivered, Parcel};
 pub use plan::Commit;
 pub use progress::{BlobState, Event, Progress, Silent};
+pub use referrers::{Referrers, referrers};
 pub use writes::{Recorded, Recorder, Sender, Writes};
 
 /// Where an image goes.
@@ -101,6 +103,19 @@ pub struct Pushed {
     pub bytes_sent: u64,
     /// What became of the blobs.
     pub blobs: BlobCounts,
+}
+
+impl Pushed {
+    /// Counts what was sent for a manifest that belongs to the image too.
+    pub fn add(&mut self, other: Self) {
+        if self.outcome == PushOutcome::Unchanged {
+            self.outcome = other.outcome;
+        }
+        self.bytes_sent += other.bytes_sent;
+        self.blobs.sent += other.blobs.sent;
+        self.blobs.mounted += other.blobs.mounted;
+        self.blobs.present += other.blobs.present;
+    }
 }
 
 /// What a push had to do.

@@ -21,18 +21,18 @@ use super::{Errand, Reach};
 const TIDYING: Duration = Duration::from_secs(3);
 
 /// The registries of one run: a session for each, shared by everything that is pulled and pushed, so that a login happens
-/// once.
-#[derive(Debug)]
+/// once. Clones share them.
+#[derive(Debug, Clone)]
 pub struct Sessions {
     client: Client,
     more: &'static [KnownRegistry],
-    sessions: Mutex<Vec<Arc<Session>>>,
+    sessions: Arc<Mutex<Vec<Arc<Session>>>>,
 }
 
 impl Sessions {
     /// No session yet. Nothing is asked until something is wanted.
     pub fn new(client: Client) -> Self {
-        Self { client, more: &[], sessions: Mutex::default() }
+        Self { client, more: &[], sessions: Arc::default() }
     }
 
     /// Knows `more` registries by name than the public ones.

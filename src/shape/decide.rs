@@ -49,6 +49,7 @@ pub(super) fn decide(
     let diff_ids = judge.diff_ids(facts, &kinds)?;
     let mut changes = Vec::new();
     let into = judge.format(format, &mut changes);
+    judge.config(format, into, &mut changes);
     let mut layers = Vec::with_capacity(kinds.len());
     let mut diff_ids = diff_ids.iter();
     for (index, kind) in kinds.into_iter().enumerate() {
@@ -153,6 +154,17 @@ impl Judge<'_> {
                 *first
             }
             _ => format,
+        }
+    }
+
+    fn config(&self, format: Format, into: Format, changes: &mut Vec<Change>) {
+        let config = &self.parts.config;
+        if format == into && config.media_type != config_in(into) {
+            changes.push(Change {
+                what: "configuration's media type corrected".to_owned(),
+                digest: config.digest.clone(),
+                why: format!("{} is none of {into}'s", named(&config.media_type)),
+            });
         }
     }
 

@@ -4,7 +4,7 @@ use std::io::Read as _;
 
 use longshore_contract::{Compression, Profile, Taken};
 
-use crate::image::{Blob, Image, ImageError, ImageErrorKind, Kind, Origin, Reach};
+use crate::image::{Blob, Image, ImageError, ImageErrorKind, Kind, Origin, Packing, Reach};
 
 /// How each layer of a single image is compressed by its first bytes; `None` where they were not looked at: they are remote,
 /// or nothing depends on them.
@@ -39,34 +39,9 @@ fn look(layer: &Blob, source: &str) -> Result<Option<Compression>, ImageError> {
     };
     let mut first = Vec::with_capacity(4);
     layer.content.open(layer.size).map_err(failed)?.take(4).read_to_end(&mut first).map_err(failed)?;
-    Ok(Some(by(&first)))
-}
-
-/// How bytes that begin so are compressed. A tar begins with a name or with zeros, never with these.
-fn by(first: &[u8]) -> Compression {
-    match first {
-        [0x1f, 0x8b, ..] => Compression::Gzip,
-        // A frame, or one that is passed over (as estargz's cousins begin).
-        [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Compression::Zstd,
-        _ => Compression::Plain,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_bytes_tell_the_compression() {
-        for (first, found) in [
-            (&[0x1f, 0x8b, 8, 0][..], Compression::Gzip),
-            (&[0x28, 0xb5, 0x2f, 0xfd], Compression::Zstd),
-            (&[0x50, 0x2a, 0x4d, 0x18], Compression::Zstd),
-            (b"bin/", Compression::Plain),
-            (&[0; 4], Compression::Plain),
-            (b"", Compression::Plain),
-        ] {
-            assert_eq!(by(first), found, "{first:?}");
-        }
-    }
+    Ok(Some(match Packing::of(&first) {
+        Packing::None => Compression::Plain,
+        Packing::Gzip => Compression::Gzip,
+        Packing::Zstd => Compression::Zstd,
+    }))
 }

@@ -14,11 +14,25 @@ type Annotations = BTreeMap<String, String>;
 
 /// What a manifest says beside what an [`Image`] has of it.
 #[derive(Debug, Default, Deserialize)]
-struct Said {
+pub(super) struct Said {
     annotations: Option<Annotations>,
     subject: Option<serde_json::Value>,
     #[serde(default)]
     layers: Vec<SaidOfLayer>,
+}
+
+impl Said {
+    pub(super) fn of(image: &Image) -> Result<Self, ImageError> {
+        serde_json::from_slice(&image.manifest).map_err(|error| {
+            let message = format!("manifest {}: {error}", image.digest);
+            ImageError::new(ImageErrorKind::Corrupt, &image.source, message)
+        })
+    }
+
+    /// What it says of one of its layers.
+    pub(super) fn of_layer(&self, index: usize) -> Option<Annotations> {
+        self.layers.get(index).and_then(|layer| layer.annotations.clone())
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -60,18 +74,14 @@ pub(super) fn write(image: Image, decision: Decision, packed: Vec<Layer>) -> Res
     if changes.is_empty() {
         return Ok(image);
     }
+    let said = Said::of(&image)?;
     let Kind::Manifest(parts) = image.kind else { return Ok(image) };
-    let said: Said = serde_json::from_slice(&image.manifest).map_err(|error| {
-        let message = format!("manifest {}: {error}", image.digest);
-        ImageError::new(ImageErrorKind::Corrupt, &image.source, message)
-    })?;
-    let said_of = |index: usize| said.layers.get(index).and_then(|layer| layer.annotations.clone());
     let mut packed = packed.into_iter();
     let mut layers = Vec::new();
     for (index, (layer, fate)) in parts.layers.iter().zip(fates).enumerate() {
         match fate {
             Fate::Stays(media_type) => {
-                layers.push((Blob { media_type, ..layer.clone() }, said_of(index)));
+                layers.push((Blob { media_type, ..layer.clone() }, said.of_layer(index)));
             }
             // What was said of the old bytes (how to find files in them) does not hold for the new ones.
             Fate::Packed(..) => layers.extend(packed.next().map(|layer| (blob(layer, format), None))),
@@ -99,7 +109,7 @@ pub(super) fn write(image: Image, decision: Decision, packed: Vec<Layer>) -> Res
         digest: digest_of(&manifest),
         media_type: media_type.to_owned(),
         manifest: manifest.into(),
-        kind: Kind::Manifest(Box::new(Manifest { config, layers, facts: parts.facts })),
+        kind: Kind::Manifest(Box::new(Manifest { config, layers, ..*parts })),
         changed: [image.changed, changes].concat(),
         source: image.source,
         source_digest: image.source_digest,

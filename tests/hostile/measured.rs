@@ -1,6 +1,5 @@
 //! Running the binary with an eye on its time and its memory.
 
-use std::io::Read as _;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 

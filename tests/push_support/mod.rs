@@ -9,7 +9,7 @@ pub(crate) mod token;
 
 use std::path::Path;
 
-use longshore::image::{Context, Image, ImageError, ImageSource};
+use longshore::image::{Context, Image, ImageError, ImageSource, World};
 use longshore::push::Destination;
 use longshore::registry::Credentials;
 use longshore_contract::{Credential, PlainHttp};
@@ -21,7 +21,10 @@ pub(crate) fn open(directory: &Path) -> Result<Image, ImageError> {
 
 /// Opens `source`, relative to the root of the file system.
 pub(crate) fn open_source(source: &ImageSource) -> Result<Image, ImageError> {
-    longshore::image::open(source, &Context { directory: "/".into(), platform: None })
+    longshore::image::open(
+        source,
+        &Context { directory: "/".into(), platform: None, world: World::default() },
+    )
 }
 
 /// `reference` as a destination that nobody has to log in to.
