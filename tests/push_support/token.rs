@@ -11,19 +11,26 @@ use super::registry::certificate;
 /// Who may have tokens, in the clear and as an `Authorization` header.
 pub(crate) const WHO: &str = "ann:p";
 const SHOWN: &str = "Basic YW5uOnA=";
+/// Somebody whose tokens last for minutes, however short everybody else's are: skopeo keeps one for a minute at least,
+/// whatever it is told.
+pub(crate) const READER: &str = "ben:q";
+const READER_SHOWN: &str = "Basic YmVuOnE=";
 
 /// The registry takes a token for so long after its end.
 const LEEWAY: i64 = 60;
+/// How much longer than it says a token is taken: whoever asks for it may have to wait for a processor.
+const GRACE: i64 = 2;
 
-/// Starts a token service for [`WHO`], whose tokens the registry takes for `seconds` and no longer. It ends with the
-/// test's runtime.
+/// Starts a token service whose tokens the registry takes for `seconds` and little longer. It ends with the test's runtime.
 pub(crate) async fn service(seconds: i64) -> Double {
-    Double::start(move |seen, _| match seen.authorization.as_deref() {
-        Some(SHOWN) => {
-            let answer = json!({"token": jwt(&seen.query, seconds - LEEWAY), "expires_in": seconds});
-            Act::Answer(reply(200, &[], answer.to_string()))
-        }
-        _ => Act::Answer(reply(401, &[], "")),
+    Double::start(move |seen, _| {
+        let (life, stated) = match seen.authorization.as_deref() {
+            Some(SHOWN) => (seconds + GRACE - LEEWAY, seconds),
+            Some(READER_SHOWN) => (300, 300),
+            _ => return Act::Answer(reply(401, &[], "")),
+        };
+        let answer = json!({"token": jwt(&seen.query, life), "expires_in": stated});
+        Act::Answer(reply(200, &[], answer.to_string()))
     })
     .await
 }

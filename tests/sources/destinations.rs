@@ -30,7 +30,8 @@ pub(crate) enum Kind {
 pub(crate) struct Destination {
     pub(crate) host: String,
     kind: Kind,
-    login: Option<&'static str>,
+    /// As whom skopeo reads.
+    reader: Option<&'static str>,
     logins: Vec<(String, &'static str)>,
     environment: Vec<(String, String)>,
     home: Scratch,
@@ -47,19 +48,19 @@ impl Destination {
             }
         }
         let home = Scratch::empty();
-        let (mut registry, mut tokens, mut login) = (None, None, None);
+        let (mut registry, mut tokens, mut login, mut reader) = (None, None, None, None);
         let mut environment = Vec::new();
         let host = match kind {
             Kind::Open => registry.insert(Registry::start(&Auth::Open, &Transport::Http)).host.clone(),
             Kind::Basic => {
-                login = Some("bob:correct horse");
+                (login, reader) = (Some("bob:correct horse"), Some("bob:correct horse"));
                 registry
                     .insert(Registry::start(&Auth::Basic("bob", "correct horse"), &Transport::Http))
                     .host
                     .clone()
             }
             Kind::Token => {
-                login = Some(token::WHO);
+                (login, reader) = (Some(token::WHO), Some(token::READER));
                 let realm = format!("http://{}/token", tokens.insert(token::service(1).await).address);
                 registry.insert(Registry::start(&Auth::Token(realm), &Transport::Http)).host.clone()
             }
@@ -78,7 +79,7 @@ impl Destination {
         };
         let logins = login.iter().map(|login| (host.clone(), *login)).collect();
         let destination =
-            Self { host, kind, login, logins, environment, home, _registry: registry, _tokens: tokens };
+            Self { host, kind, reader, logins, environment, home, _registry: registry, _tokens: tokens };
         destination.save_logins();
         Some(destination)
     }
@@ -128,7 +129,7 @@ impl Destination {
                 command.arg(format!("--{side}tls-verify=false"));
             }
         }
-        if let Some(login) = self.login {
+        if let Some(login) = self.reader {
             command.args([&format!("--{side}creds"), login]);
         }
         command
