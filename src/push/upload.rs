@@ -114,15 +114,17 @@ impl Upload {
         }
         url.set_fragment(None);
         url.query_pairs_mut().append_pair("digest", digest.as_str());
-        let same = url.scheme() == base.scheme()
-            && url.host() == base.host()
-            && url.port_or_known_default() == base.port_or_known_default();
-        let host = if same { Host::Registry } else { Host::Other };
+        let host = if is_same_origin(&url, base) { Host::Registry } else { Host::Other };
         Ok(Self { access: access.clone(), url, host, open: true })
     }
 
     pub(super) fn host(&self) -> Host {
         self.host
+    }
+
+    /// Whose answer this is to what was sent: it may have been redirected.
+    pub(super) fn answered_by(&self, answer: &Answer) -> Host {
+        if is_same_origin(&self.url, answer.url()) { self.host } else { Host::Other }
     }
 
     /// A request to where the upload is.
@@ -142,6 +144,12 @@ impl Upload {
     pub(super) fn finished(mut self) {
         self.open = false;
     }
+}
+
+fn is_same_origin(one: &Url, other: &Url) -> bool {
+    one.scheme() == other.scheme()
+        && one.host() == other.host()
+        && one.port_or_known_default() == other.port_or_known_default()
 }
 
 impl Drop for Upload {
