@@ -168,4 +168,26 @@ mod tests {
         words.dedup();
         assert_eq!(words, ["lambda", "scf", "fc", "oci", "docker"]);
     }
+
+    #[test]
+    fn a_clouds_registry_is_known_by_its_host() {
+        for (host, name) in [
+            ("123456789012.dkr.ecr.us-east-1.amazonaws.com", "Amazon ECR"),
+            ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn", "Amazon ECR"),
+            ("123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com", "Amazon ECR"),
+            ("123456789012.dkr-ecr.us-east-1.on.aws", "Amazon ECR"),
+            ("public.ecr.aws", "Amazon ECR Public"),
+            ("tcr-abc.tencentcloudcr.com", "Tencent Container Registry"),
+            ("ccr.ccs.tencentyun.com", "Tencent Container Registry"),
+            ("hkccr.ccs.tencentyun.com", "Tencent Container Registry"),
+            ("shop-registry.cn-hangzhou.cr.aliyuncs.com", "Alibaba Cloud Container Registry"),
+            ("registry.cn-hangzhou.aliyuncs.com", "Alibaba Cloud Container Registry"),
+            ("registry-vpc.cn-hangzhou.aliyuncs.com", "Alibaba Cloud Container Registry"),
+            ("docker.io", "Docker Hub"),
+            ("dkr.ecr.us-east-1.amazonaws.com", PLAIN.name),
+            ("oss-cn-hangzhou.aliyuncs.com", PLAIN.name),
+        ] {
+            assert_eq!(KnownRegistry::of_host(host, REGISTRIES).name, name, "{host}");
+        }
+    }
 }

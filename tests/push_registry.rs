@@ -13,7 +13,8 @@ use longshore_contract::{Calls, Endpoint, PlainHttp, Service};
 use longshore_wire::{Client, Limits};
 use push_support::layout::{Layout, noise};
 use push_support::registry::{Auth, Registry, Transport, certificate};
-use push_support::{anonymous, basic, have, open, open_source, token};
+use push_support::tokens::token_service;
+use push_support::{anonymous, basic, have, open, open_source};
 
 fn client() -> Client {
     Client::with_certificates_in(Limits::default(), Vec::new())
@@ -165,7 +166,7 @@ async fn a_registry_that_asks_for_a_token_is_content_with_one_for_all_of_a_push(
     if missing() {
         return;
     }
-    let tokens = token::service(300).await;
+    let tokens = token_service(Duration::from_secs(300)).await;
     let registry =
         Registry::start(&Auth::Token(format!("http://{}/token", tokens.address)), &Transport::Http);
     let layout = Layout::with_layers(&[&noise(500_000, 1), b"two"]);

@@ -26,6 +26,7 @@ fn registries() -> Registries {
     let limits = Limits {
         connect: Duration::from_secs(5),
         answer: Duration::from_secs(5),
+        settle: Duration::from_secs(5),
         stall: Duration::from_secs(5),
         backoff,
     };

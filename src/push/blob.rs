@@ -35,8 +35,6 @@ pub struct Parcel<'a> {
     pub(super) from: Option<String>,
 }
 
-/// How long a registry may think about a blob once all of it is there: large ones are hashed and moved.
-const COMMIT_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// How often progress is told.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -212,7 +210,7 @@ async fn attempt(access: &Access, parcel: &mut Parcel<'_>, course: &Course) -> R
         .request("send blob", Method::PUT)
         .header(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))
         .body(body(&parcel.reading, shared, course.clone()))
-        .answer_within(COMMIT_LIMIT)
+        .answer_within(access.session().client.limits().settle)
         .repeats(Repeats::Never);
     let answer = match upload.host() {
         Host::Registry => match access.send_once(&doing, request).await? {
@@ -222,9 +220,20 @@ async fn attempt(access: &Access, parcel: &mut Parcel<'_>, course: &Course) -> R
         Host::Other => access.send_elsewhere(request).await?,
     };
     match answer.status().as_u16() {
-        200 | 201 | 204 => {
+        200 | 201 | 204 if upload.answered_by(&answer) == Host::Registry => {
             upload.finished();
             Ok(Delivered::Sent(blob.size))
+        }
+        // Somebody else took it, and only the registry can say that it has it.
+        200 | 201 | 204 => {
+            if is_there(access, blob).await? {
+                upload.finished();
+                return Ok(Delivered::Sent(blob.size));
+            }
+            let host = answer.url().host_str().unwrap_or_default();
+            let message = format!("{doing}: {host} took it for the registry, which does not have it");
+            let error = access.error(RegistryErrorKind::Protocol, message);
+            Err(Failed { error, again: Again::After(None) })
         }
         // An upload that the registry no longer knows, or thinks half done, is begun anew.
         status @ (404 | 408 | 416 | 429 | 500..) => {

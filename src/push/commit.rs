@@ -63,6 +63,9 @@ pub(super) async fn send(
     let answer = access.send(request).await?;
     if !answer.status().is_success() {
         let refusal = access.refused(&doing, answer).await;
+        if refusal.errors.iter().any(|error| error.code.ends_with("BLOB_UNKNOWN")) {
+            access.session().lacks(access.repository().path());
+        }
         return match target {
             Target::Tag(tag) if tag_may_be_fixed(&refusal, access.session().known()) => {
                 fixed(access, commit, tag, held, refusal).await

@@ -234,15 +234,14 @@ impl Party<'_> {
         pushed.replaced = there.filter(|_| destination.reference.tag.is_some());
 
         let writes = &*registries.writes;
-        let delivered: Vec<Delivered> = futures::stream::iter(plan.blobs)
-            .map(|blob| {
-                let (reading, ticket) = (Reading::new(blob, verify), tickets.remove(&blob.digest));
-                let parcel = Parcel { blob, reading, ticket, from: None };
-                blob::deliver(&access, parcel, writes, progress)
-            })
-            .buffer_unordered(ABREAST)
-            .try_collect()
-            .await?;
+        let mut deliveries = Vec::with_capacity(plan.blobs.len());
+        for blob in plan.blobs {
+            let (reading, ticket) = (Reading::new(blob, verify), tickets.remove(&blob.digest));
+            let parcel = Parcel { blob, reading, ticket, from: None };
+            deliveries.push(blob::deliver(&access, parcel, writes, progress));
+        }
+        let delivered: Vec<Delivered> =
+            futures::stream::iter(deliveries).buffer_unordered(ABREAST).try_collect().await?;
         pushed.blobs = BlobCounts::default();
         for delivered in delivered {
             match delivered {

@@ -108,6 +108,11 @@ impl Upload {
         self.host
     }
 
+    /// Whose answer this is to what was sent: it may have been redirected.
+    pub(super) fn answered_by(&self, answer: &Answer) -> Host {
+        if is_same_origin(&self.url, answer.url()) { self.host } else { Host::Other }
+    }
+
     /// A request to where the upload is.
     pub(super) fn request(&self, operation: &'static str, method: Method) -> Request {
         let request = self.access.request_to(operation, method, self.url.clone());
@@ -143,10 +148,14 @@ pub(super) fn place(base: &Url, location: &str, digest: &Digest) -> Result<(Url,
     }
     url.set_fragment(None);
     url.query_pairs_mut().append_pair("digest", digest.as_str());
-    let same = url.scheme() == base.scheme()
-        && url.host() == base.host()
-        && url.port_or_known_default() == base.port_or_known_default();
-    Ok((url, if same { Host::Registry } else { Host::Other }))
+    let host = if is_same_origin(&url, base) { Host::Registry } else { Host::Other };
+    Ok((url, host))
+}
+
+fn is_same_origin(one: &Url, other: &Url) -> bool {
+    one.scheme() == other.scheme()
+        && one.host() == other.host()
+        && one.port_or_known_default() == other.port_or_known_default()
 }
 
 impl Drop for Upload {

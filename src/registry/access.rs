@@ -186,7 +186,11 @@ impl Access {
             trust: &self.session.trust(),
             meter: self.meter(),
         };
-        let fetched = fetch.token().await.map_err(|error| self.explain(error))?;
+        let fetched = fetch.token().await.map_err(|error| {
+            // Where tokens come from may have been told wrong, or have changed: the next request asks again.
+            self.session.show_from_now_on(None);
+            self.explain(error)
+        })?;
         Ok(Shown::Bearer(token.insert(fetched).clone()))
     }
 
@@ -200,7 +204,7 @@ impl Access {
             self.session.calls_itself(service);
         }
         let hopeless = matches!((&scheme, shown), (Scheme::Basic, Shown::Basic(_)));
-        self.session.show_from_now_on(scheme);
+        self.session.show_from_now_on(Some(scheme));
         if hopeless {
             return Err(refused());
         }

@@ -71,7 +71,7 @@ pub const PLAIN: KnownRegistry = KnownRegistry {
 
 impl KnownRegistry {
     /// The registry behind `host`: one of `more`, a public one, or the plain specification.
-    pub(super) fn of_host(host: &str, more: &'static [Self]) -> &'static Self {
+    pub(crate) fn of_host(host: &str, more: &'static [Self]) -> &'static Self {
         let name = host.split(':').next().unwrap_or(host).to_ascii_lowercase();
         let mut all = more.iter().chain(public::REGISTRIES);
         all.find(|known| known.hosts.iter().any(|pattern| fits(pattern, &name))).unwrap_or(&PLAIN)

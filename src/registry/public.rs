@@ -47,8 +47,8 @@ pub const REGISTRIES: &[KnownRegistry] = &[
         name: "Azure Container Registry",
         hosts: &["*.azurecr.io", "*.azurecr.cn", "*.azurecr.us"],
         login: Some(
-            "the user 00000000-0000-0000-0000-000000000000 with the token of `az acr login --expose-token`, or a service \
-             principal's id and secret",
+            "the user 00000000-0000-0000-0000-000000000000 with the token that the Azure CLI's login gives \
+             with --expose-token, or a service principal's id and secret",
         ),
         exchange: Some(&Exchange { user: "00000000-0000-0000-0000-000000000000", path: "oauth2/exchange" }),
         uploads: WIDE,

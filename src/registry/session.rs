@@ -137,6 +137,12 @@ impl Session {
         holders.insert(digest.clone(), path.to_owned());
     }
 
+    /// The repository `path` has not what it was thought to hold: everything is looked for again.
+    pub(crate) fn lacks(&self, path: &str) {
+        self.blobs.lock().expect("nothing panics while it holds this").retain(|(other, _), _| other != path);
+        self.holders.lock().expect("nothing panics while it holds this").retain(|_, other| other != path);
+    }
+
     /// A repository that holds `digest`.
     pub(crate) fn holder(&self, digest: &Digest) -> Option<String> {
         self.holders.lock().expect("nothing panics while it holds this").get(digest).cloned()
@@ -187,8 +193,9 @@ impl Session {
         self.scheme.lock().expect("nothing panics while it holds this").clone()
     }
 
-    pub(super) fn show_from_now_on(&self, scheme: Scheme) {
-        *self.scheme.lock().expect("nothing panics while it holds this") = Some(scheme);
+    /// `None`: the registry is to say it again.
+    pub(super) fn show_from_now_on(&self, scheme: Option<Scheme>) {
+        *self.scheme.lock().expect("nothing panics while it holds this") = scheme;
     }
 
     /// The registry's URL. Without an endpoint it is https, but where plain http is fine the port is asked what it speaks.

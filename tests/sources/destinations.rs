@@ -1,6 +1,7 @@
 //! The registries that images are pushed to, each with what a person would have set up to use it.
 
 use std::process::Command;
+use std::time::Duration;
 
 use base64::Engine as _;
 use serde_json::{Value, json};
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 use super::daemons::Daemon;
 use crate::push_support::double::Double;
 use crate::push_support::registry::{Auth, Registry, Transport, certificate};
-use crate::push_support::token;
+use crate::push_support::tokens::{READER, token_service};
 use crate::support::{Ran, Scratch, have};
 
 /// Which.
@@ -60,8 +61,11 @@ impl Destination {
                     .clone()
             }
             Kind::Token => {
-                (login, reader) = (Some(token::WHO), Some(token::READER));
-                let realm = format!("http://{}/token", tokens.insert(token::service(1).await).address);
+                (login, reader) = (Some("ann:p"), Some(READER));
+                let realm = format!(
+                    "http://{}/token",
+                    tokens.insert(token_service(Duration::from_secs(1)).await).address
+                );
                 registry.insert(Registry::start(&Auth::Token(realm), &Transport::Http)).host.clone()
             }
             Kind::Tls => {

@@ -28,6 +28,8 @@ pub struct Limits {
     pub connect: Duration,
     /// For an answer to begin once the request is sent.
     pub answer: Duration,
+    /// For an answer to begin once a large body is sent whose sender lets the peer think about it.
+    pub settle: Duration,
     /// For the next byte of a body, out or in.
     pub stall: Duration,
     /// How a request that may be repeated is repeated.
@@ -39,6 +41,8 @@ impl Default for Limits {
         Self {
             connect: Duration::from_secs(10),
             answer: Duration::from_secs(60),
+            // Large bodies are hashed and moved.
+            settle: Duration::from_secs(15 * 60),
             stall: Duration::from_secs(60),
             backoff: Backoff::default(),
         }
