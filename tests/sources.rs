@@ -1,7 +1,8 @@
 //! Every kind of image source, to every kind of registry, through the real binary, read back by skopeo.
 //!
 //! The images are those of real tools (tests/images/README.md). What is expected of a row is read out of the source here,
-//! by a reader that shares no code with the one under test.
+//! by a reader that shares no code with the one under test. One registry stands in every run of the tests; all of them, and
+//! the container engines, take a minute and are what `.ci/run` runs.
 
 mod push_support;
 mod support;
@@ -64,6 +65,7 @@ async fn every_source_arrives_at_an_open_registry() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "a minute: cargo test --test sources -- --include-ignored"]
 async fn every_source_arrives_at_a_registry_with_a_password() {
     if let Some(destination) = Destination::start(Kind::Basic).await {
         all_arrive(&destination, &table::files());
@@ -71,6 +73,7 @@ async fn every_source_arrives_at_a_registry_with_a_password() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "a minute: cargo test --test sources -- --include-ignored"]
 async fn every_source_arrives_at_a_registry_whose_tokens_last_a_second() {
     if let Some(destination) = Destination::start(Kind::Token).await {
         all_arrive(&destination, &table::files());
@@ -78,6 +81,7 @@ async fn every_source_arrives_at_a_registry_whose_tokens_last_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "a minute: cargo test --test sources -- --include-ignored"]
 async fn every_source_arrives_at_a_registry_with_a_certificate_of_its_own() {
     if let Some(destination) = Destination::start(Kind::Tls).await {
         all_arrive(&destination, &table::files());
@@ -85,6 +89,7 @@ async fn every_source_arrives_at_a_registry_with_a_certificate_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "a minute: cargo test --test sources -- --include-ignored"]
 async fn every_source_arrives_at_the_local_cloud() {
     if let Some(destination) = Destination::start(Kind::Local).await {
         all_arrive(&destination, &table::files());
@@ -92,6 +97,7 @@ async fn every_source_arrives_at_the_local_cloud() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "a minute: cargo test --test sources -- --include-ignored"]
 async fn what_one_registry_holds_arrives_at_every_other() {
     let Some(from) = Destination::start(Kind::Basic).await else { return };
     let rows = table::in_registry(&from);
@@ -104,12 +110,14 @@ async fn what_one_registry_holds_arrives_at_every_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "a minute: cargo test --test sources -- --include-ignored"]
 async fn what_a_docker_daemon_holds_arrives_everywhere() {
     let Some(daemon) = daemons::Daemon::docker() else { return };
     everywhere(&daemon).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "a minute: cargo test --test sources -- --include-ignored"]
 async fn what_podman_holds_arrives_everywhere() {
     let Some(daemon) = daemons::Daemon::podman() else { return };
     everywhere(&daemon).await;

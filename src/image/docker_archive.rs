@@ -243,7 +243,13 @@ fn layer(archive: &Archive, path: &str, diff_id: &Digest) -> Result<Found, Image
     let (content, size) = archive
         .content(&plain_path(archive, path)?)
         .ok_or_else(|| missing(archive, format!("the layer {} is not there", shown(path))))?;
-    let failed = |error: &io::Error| of_reading(archive.name(), &format!("layer {}", shown(path)), error);
+    let what = format!("layer {}", shown(path));
+    let failed = |error: &io::Error| match error.kind() {
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::FileTooLarge => {
+            of_reading(archive.name(), &what, &io::Error::new(error.kind(), format!("{what}: {error}")))
+        }
+        _ => of_reading(archive.name(), &what, error),
+    };
     let mut beginning = Vec::new();
     let read = content.open(size).and_then(|reader| reader.take(MAGIC as u64).read_to_end(&mut beginning));
     read.map_err(|error| failed(&error))?;

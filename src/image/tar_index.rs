@@ -70,7 +70,10 @@ pub(super) fn walk<T: Tape>(tape: &mut T) -> io::Result<Index<T::Place>> {
             EntryType::Link | EntryType::Symlink => 0,
             _ => stated,
         };
-        let after = at.checked_add(BLOCK + size).and_then(|end| end.checked_next_multiple_of(BLOCK));
+        let after = at
+            .checked_add(BLOCK)
+            .and_then(|offset| offset.checked_add(size))
+            .and_then(|end| end.checked_next_multiple_of(BLOCK));
         let after =
             after.ok_or_else(|| wrong(format!("the tar's entry at byte {at} says it has {size} bytes")))?;
         match kind {
@@ -315,6 +318,17 @@ mod tests {
         bytes.extend([0; 1024]);
         let error = read(&file(&bytes)).unwrap_err();
         assert!(error.to_string().contains("1099511627776 bytes, more than the file"), "{error}");
+    }
+
+    #[test]
+    fn a_size_that_no_number_holds_with_its_header_is_refused() {
+        let mut builder = tar::Builder::new(Vec::new());
+        builder.append_pax_extensions([("size", u64::MAX.to_string().as_bytes())]).unwrap();
+        let mut bytes = builder.into_inner().unwrap();
+        bytes.truncate(1024);
+        bytes.extend(header("a", EntryType::Regular, 0).as_bytes());
+        let error = read(&file(&bytes)).unwrap_err();
+        assert!(error.to_string().contains("18446744073709551615 bytes"), "{error}");
     }
 
     #[test]

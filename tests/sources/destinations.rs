@@ -43,7 +43,7 @@ pub(crate) struct Destination {
 impl Destination {
     /// Starts one; `None` where a program for it is missing.
     pub(crate) async fn start(kind: Kind) -> Option<Self> {
-        for program in ["skopeo", "docker-registry", "htpasswd", "zstd"] {
+        for program in ["skopeo", "docker-registry", "htpasswd"] {
             if !have(program) {
                 return None;
             }

@@ -2,7 +2,6 @@
 
 use std::io::Read as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use longshore::image::digest_of;
 use serde_json::Value;
@@ -80,33 +79,16 @@ fn read(folder: &Path, name: &str) -> Result<Vec<u8>, String> {
     std::fs::read(folder.join(name)).map_err(|error| format!("{name} was not copied: {error}"))
 }
 
-/// Gzip by a library, zstd by the program of that name, anything else as it is.
+/// What is in gzip or zstd, anything else as it is.
 fn unpacked(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let mut out = Vec::new();
-    match bytes {
-        [0x1f, 0x8b, ..] => {
-            flate2::read::MultiGzDecoder::new(bytes)
-                .read_to_end(&mut out)
-                .map_err(|error| error.to_string())?;
+    let read = match bytes {
+        [0x1f, 0x8b, ..] => flate2::read::MultiGzDecoder::new(bytes).read_to_end(&mut out),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            zstd::Decoder::new(bytes).and_then(|mut zstd| zstd.read_to_end(&mut out))
         }
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => return zstd(bytes),
-        plain => out.extend_from_slice(plain),
-    }
+        plain => std::io::Write::write_all(&mut out, plain).map(|()| 0),
+    };
+    read.map_err(|error| format!("a layer: {error}"))?;
     Ok(out)
-}
-
-fn zstd(bytes: &[u8]) -> Result<Vec<u8>, String> {
-    use std::io::Write as _;
-    let mut child = Command::new("zstd")
-        .args(["-d", "-c", "-q"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|error| format!("zstd: {error}"))?;
-    let mut stdin = child.stdin.take().expect("it is piped");
-    let bytes = bytes.to_vec();
-    let writing = std::thread::spawn(move || stdin.write_all(&bytes));
-    let output = child.wait_with_output().map_err(|error| format!("zstd: {error}"))?;
-    let _ = writing.join();
-    if output.status.success() { Ok(output.stdout) } else { Err("zstd cannot read a layer".to_owned()) }
 }
