@@ -4,6 +4,8 @@ use std::sync::LazyLock;
 
 use longshore_contract::{Compression, Format, Profile, Registration, Taken};
 
+use crate::registry::{KnownRegistry, Mounts, PLAIN};
+
 /// The clouds, in the order they are listed to people.
 pub fn registrations() -> &'static [Registration] {
     static REGISTRATIONS: LazyLock<Vec<Registration>> = LazyLock::new(|| {
@@ -19,6 +21,17 @@ pub fn registrations() -> &'static [Registration] {
 pub fn find(name: &str) -> Option<&'static Registration> {
     registrations().iter().find(|registration| registration.name == name)
 }
+
+/// The hosts of Amazon ECR; its public registry is none that Lambda pulls from.
+const ECR: &[&str] = &[
+    "*.dkr.ecr.*.amazonaws.com",
+    "*.dkr.ecr.*.amazonaws.com.cn",
+    "*.dkr.ecr-fips.*.amazonaws.com",
+    "*.dkr-ecr.*.on.aws",
+];
+
+/// The hosts of Tencent's registries, of both editions.
+const TCR: &[&str] = &["*.tencentcloudcr.com", "ccr.ccs.tencentyun.com", "*ccr.ccs.tencentyun.com"];
 
 /// Every shape an image can be asked for, in the order they are listed to people.
 pub fn profiles() -> &'static [Profile] {
@@ -42,12 +55,7 @@ const LAMBDA: Profile = Profile {
     formats: &[Format::Docker, Format::Oci],
     layers: &[Compression::Gzip],
     platforms: &["linux/amd64", "linux/arm64"],
-    hosts: &[
-        "*.dkr.ecr.*.amazonaws.com",
-        "*.dkr.ecr-fips.*.amazonaws.com",
-        "*.dkr.ecr.*.amazonaws.com.cn",
-        "*.dkr-ecr.*.on.aws",
-    ],
+    hosts: ECR,
 };
 
 /// Tencent Cloud SCF documents Docker's manifests and OCI's; whether it takes an index is not known, so it gets none.
@@ -59,7 +67,7 @@ const SCF: Profile = Profile {
     formats: &[Format::Docker, Format::Oci],
     layers: &[Compression::Gzip],
     platforms: &["linux/amd64"],
-    hosts: &["*.tencentcloudcr.com", "*.ccs.tencentyun.com"],
+    hosts: TCR,
 };
 
 /// Alibaba Cloud FC publishes no list: its registry refuses empty descriptors, its functions an index with an attestation. A
@@ -80,6 +88,47 @@ const FC: Profile = Profile {
         "*.*.personal.cr.aliyuncs.com",
     ],
 };
+
+/// The clouds' registries, whether or not the clouds themselves were built in: an image can be pushed to any of them.
+pub const REGISTRIES: &[KnownRegistry] = &[
+    KnownRegistry {
+        name: "Amazon ECR",
+        hosts: ECR,
+        login: Some("the user AWS and `aws ecr get-login-password`, good for twelve hours"),
+        uploads: 6,
+        fixed_tag_codes: &["TAG_INVALID", "ImageTagAlreadyExistsException"],
+        repositories: Some("aws ecr create-repository"),
+        ..PLAIN
+    },
+    KnownRegistry {
+        name: "Amazon ECR Public",
+        hosts: &["public.ecr.aws"],
+        login: Some("the user AWS and `aws ecr-public get-login-password --region us-east-1`"),
+        uploads: 6,
+        mounts: Mounts::Never,
+        repositories: Some("aws ecr-public create-repository --region us-east-1"),
+        limits: Some("ECR Public lets everybody pull a little and accounts more: log in"),
+        ..PLAIN
+    },
+    KnownRegistry {
+        name: "Tencent Container Registry",
+        hosts: TCR,
+        login: Some("a user and a long-term token of the instance, or one of CreateInstanceToken"),
+        fixed_tag_codes: &["TAG_INVALID", "PRECONDITION"],
+        repositories: Some("the first part of its path must be a namespace that exists"),
+        ..PLAIN
+    },
+    KnownRegistry {
+        name: "Alibaba Cloud Container Registry",
+        hosts: &["*.cr.aliyuncs.com", "registry.*.aliyuncs.com", "registry-*.*.aliyuncs.com"],
+        login: Some(
+            "the account's name and the registry's own password, or a temporary token of the instance",
+        ),
+        fixed_tag_codes: &["TAG_INVALID", "TAG_IMMUTABLE"],
+        repositories: Some("the first part of its path must be a namespace that exists"),
+        ..PLAIN
+    },
+];
 
 #[cfg(test)]
 mod tests {
@@ -119,5 +168,27 @@ mod tests {
         }
         words.dedup();
         assert_eq!(words, ["lambda", "scf", "fc", "oci", "docker"]);
+    }
+
+    #[test]
+    fn a_clouds_registry_is_known_by_its_host() {
+        for (host, name) in [
+            ("123456789012.dkr.ecr.us-east-1.amazonaws.com", "Amazon ECR"),
+            ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn", "Amazon ECR"),
+            ("123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com", "Amazon ECR"),
+            ("123456789012.dkr-ecr.us-east-1.on.aws", "Amazon ECR"),
+            ("public.ecr.aws", "Amazon ECR Public"),
+            ("tcr-abc.tencentcloudcr.com", "Tencent Container Registry"),
+            ("ccr.ccs.tencentyun.com", "Tencent Container Registry"),
+            ("hkccr.ccs.tencentyun.com", "Tencent Container Registry"),
+            ("shop-registry.cn-hangzhou.cr.aliyuncs.com", "Alibaba Cloud Container Registry"),
+            ("registry.cn-hangzhou.aliyuncs.com", "Alibaba Cloud Container Registry"),
+            ("registry-vpc.cn-hangzhou.aliyuncs.com", "Alibaba Cloud Container Registry"),
+            ("docker.io", "Docker Hub"),
+            ("dkr.ecr.us-east-1.amazonaws.com", PLAIN.name),
+            ("oss-cn-hangzhou.aliyuncs.com", PLAIN.name),
+        ] {
+            assert_eq!(KnownRegistry::of_host(host, REGISTRIES).name, name, "{host}");
+        }
     }
 }

@@ -105,7 +105,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
             ],
         ),
         ("report", &["ledger", "push"]),
-        ("providers", &[]),
+        ("providers", &["registry"]),
     ])
 }
 

@@ -11,11 +11,10 @@ use longshore::push::{
 use longshore::registry::{RegistryError, RegistryErrorKind};
 use longshore_contract::{Calls, Endpoint, PlainHttp, Service};
 use longshore_wire::{Client, Limits};
-use push_support::double::{Act, Double, reply};
 use push_support::layout::{Layout, noise};
 use push_support::registry::{Auth, Registry, Transport, certificate};
+use push_support::tokens::token_service;
 use push_support::{anonymous, basic, have, open, open_source};
-use serde_json::json;
 
 fn client() -> Client {
     Client::with_certificates_in(Limits::default(), Vec::new())
@@ -162,47 +161,12 @@ async fn a_registry_that_asks_for_a_password_gets_it_and_a_wrong_one_is_explaine
     }
 }
 
-/// A token as the distribution project's registry reads it: ES256, signed by the test certificate, for what `query` asks.
-fn jwt(query: &str) -> String {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-    use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
-    let pem = |name: &str| -> String {
-        let text = std::fs::read_to_string(certificate(name)).unwrap();
-        text.lines().filter(|line| !line.starts_with("-----")).collect()
-    };
-    let asked = url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "scope");
-    let access: Vec<_> = asked
-        .map(|(_, scope)| {
-            let (kind, rest) = scope.split_once(':').unwrap();
-            let (name, actions) = rest.rsplit_once(':').unwrap();
-            json!({"type": kind, "name": name, "actions": actions.split(',').collect::<Vec<_>>()})
-        })
-        .collect();
-    let now = jiff::Timestamp::now().as_second();
-    let header = json!({"typ": "JWT", "alg": "ES256", "x5c": [pem("server.pem")]});
-    let claims = json!({"iss": "test-issuer", "sub": "ann", "aud": "test", "iat": now, "nbf": now - 60,
-        "exp": now + 300, "jti": "1", "access": access});
-    let signed = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
-    let random = ring::rand::SystemRandom::new();
-    let key = STANDARD.decode(pem("server.key")).unwrap();
-    let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &key, &random).unwrap();
-    let signature = key.sign(&random, signed.as_bytes()).unwrap();
-    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
-}
-
 #[tokio::test]
 async fn a_registry_that_asks_for_a_token_is_content_with_one_for_all_of_a_push() {
     if missing() {
         return;
     }
-    let tokens = Double::start(|seen, _| match seen.authorization.as_deref() {
-        Some("Basic YW5uOnA=") => {
-            Act::Answer(reply(200, &[], json!({"token": jwt(&seen.query), "expires_in": 300}).to_string()))
-        }
-        _ => Act::Answer(reply(401, &[], "")),
-    })
-    .await;
+    let tokens = token_service(Duration::from_secs(300)).await;
     let registry =
         Registry::start(&Auth::Token(format!("http://{}/token", tokens.address)), &Transport::Http);
     let layout = Layout::with_layers(&[&noise(500_000, 1), b"two"]);

@@ -50,7 +50,7 @@ pub(super) fn context(args: &OutputArgs, mode: Mode, message: Option<&str>) -> R
         Mode::Rehearsal => (Arc::new(ImpatientClock::start()), Box::new(Recorder::default())),
     };
     let observer = progress::observer(args);
-    let registries = Registries::new(Client::new(Limits::default()), writes);
+    let registries = Registries::new(Client::new(Limits::default()), writes).knowing(providers::REGISTRIES);
     Ok(Context {
         run: RunId::generate(),
         audit: Audit::gather(&lookup, message),

@@ -167,6 +167,13 @@ impl Reader {
     pub fn left(&self) -> u64 {
         self.left
     }
+
+    /// Leaves the next `count` bytes out, or all where there are fewer.
+    pub fn skip(&mut self, count: u64) {
+        let count = count.min(self.left);
+        self.at += count;
+        self.left -= count;
+    }
 }
 
 impl io::Read for Reader {

@@ -161,6 +161,19 @@ pub struct Change {
 }
 
 impl Image {
+    /// Shows `seen` every configuration and layer beneath it, one that stands twice twice.
+    pub fn each_blob<'a>(&'a self, seen: &mut dyn FnMut(&'a Blob)) {
+        match &self.kind {
+            Kind::Manifest(manifest) => manifest.layers.iter().chain([&manifest.config]).for_each(seen),
+            Kind::Index(children) => {
+                children
+                    .iter()
+                    .filter_map(|child| child.image.as_ref())
+                    .for_each(|image| image.each_blob(seen));
+            }
+        }
+    }
+
     /// Bytes of all configurations and layers beneath it, one that stands twice counted twice.
     pub fn size(&self) -> u64 {
         match &self.kind {

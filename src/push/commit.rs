@@ -2,12 +2,14 @@
 
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, StatusCode};
-use longshore_contract::Digest;
+use longshore_contract::{Digest, Tag};
 use longshore_wire::Body;
 
 use super::plan::Commit;
 use crate::image::digest_of;
-use crate::registry::{Access, RegistryError, RegistryErrorKind, Target, accept_manifests, one_line};
+use crate::registry::{
+    Access, KnownRegistry, RegistryError, RegistryErrorKind, Target, accept_manifests, one_line,
+};
 
 const DIGEST_HEADER: &str = "docker-content-digest";
 const MANIFEST_LIMIT: usize = 4 << 20;
@@ -61,18 +63,15 @@ pub(super) async fn send(
     let answer = access.send(request).await?;
     if !answer.status().is_success() {
         let refusal = access.refused(&doing, answer).await;
-        return Err(match (target, held) {
-            (Target::Tag(tag), Some(held)) if tag_may_be_fixed(&refusal) => RegistryError {
-                kind: RegistryErrorKind::TagTaken,
-                message: format!(
-                    "the tag {tag} names {held} and the registry does not let it move to {digest} ({})",
-                    refusal.message
-                ),
-                hint: Some("push under another tag".to_owned()),
-                ..refusal
-            },
-            _ => refusal,
-        });
+        if refusal.errors.iter().any(|error| error.code.ends_with("BLOB_UNKNOWN")) {
+            access.session().lacks(access.repository().path());
+        }
+        return match target {
+            Target::Tag(tag) if tag_may_be_fixed(&refusal, access.session().known()) => {
+                fixed(access, commit, tag, held, refusal).await
+            }
+            _ => Err(refusal),
+        };
     }
     if let Some(stated) = answer.header(DIGEST_HEADER).filter(|stated| *stated != digest.as_str()) {
         let stated = one_line(stated.as_bytes());
@@ -82,15 +81,42 @@ pub(super) async fn send(
     Ok(())
 }
 
-/// Whether the refusal of a manifest whose tag names another one may be because of that.
-fn tag_may_be_fixed(refusal: &RegistryError) -> bool {
+/// What a tag that may not move means: somebody may have given it to the same image meanwhile, and then all is well.
+async fn fixed(
+    access: &Access,
+    commit: &Commit,
+    tag: &Tag,
+    held: Option<&Digest>,
+    refusal: RegistryError,
+) -> Result<(), RegistryError> {
+    let digest = &commit.digest;
+    let now = digest_at(access, &commit.target).await?;
+    match now.as_ref().or(held) {
+        Some(now) if now == digest => Ok(()),
+        Some(now) => Err(RegistryError {
+            kind: RegistryErrorKind::TagTaken,
+            message: format!(
+                "the tag {tag} names {now} and the registry does not let it move to {digest} ({})",
+                refusal.message
+            ),
+            hint: Some("push under another tag".to_owned()),
+            ..refusal
+        }),
+        None => Err(refusal),
+    }
+}
+
+/// Whether the refusal of a manifest may be because its tag names another one.
+fn tag_may_be_fixed(refusal: &RegistryError, known: &KnownRegistry) -> bool {
     let speaks_of_it = |text: &str| {
         let text = text.to_ascii_lowercase();
         text.contains("immutable") || text.contains("already exists") || text.contains("overwrite")
     };
     matches!(refusal.kind, RegistryErrorKind::Refused | RegistryErrorKind::Denied)
         && refusal.errors.iter().any(|error| {
-            error.code == "TAG_INVALID" || speaks_of_it(&error.code) || speaks_of_it(&error.message)
+            known.fixed_tag_codes.contains(&error.code.as_str())
+                || speaks_of_it(&error.code)
+                || speaks_of_it(&error.message)
         })
 }
 

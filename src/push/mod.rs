@@ -9,8 +9,13 @@ mod commit;
 mod pieces;
 mod plan;
 mod progress;
+mod reading;
 mod referrers;
+mod tee;
+mod upload;
 mod writes;
+
+use std::collections::HashMap;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use longshore_contract::{Calls, Digest, Endpoint, Login, PlainHttp, Reference};
@@ -18,9 +23,11 @@ use longshore_wire::Client;
 use serde::{Deserialize, Serialize};
 
 use crate::image::{Image, Verify};
-use crate::registry::{Access, Credentials, Purpose, Reach, RegistryError, Sessions};
-use blob::Delivered;
+use crate::registry::{Access, Credentials, KnownRegistry, Purpose, Reach, RegistryError, Sessions};
+use reading::Reading;
+use tee::{Tees, Ticket};
 
+pub use blob::{Delivered, Parcel};
 pub use plan::Commit;
 pub use progress::{BlobState, Event, Progress, Silent};
 pub use referrers::{Referrers, referrers};
@@ -66,6 +73,11 @@ impl Registries {
     /// No session yet; what is written goes to `writes`.
     pub fn new(client: Client, writes: Box<dyn Writes>) -> Self {
         Self { sessions: Sessions::new(client), writes }
+    }
+
+    /// Knows `more` registries by name than the public ones.
+    pub fn knowing(self, more: &'static [KnownRegistry]) -> Self {
+        Self { sessions: self.sessions.knowing(more), ..self }
     }
 
     /// The sessions, for whoever reads from the same registries.
@@ -129,11 +141,37 @@ pub struct BlobCounts {
 /// How many blobs are asked about at once; sending is bounded further by the session.
 const ABREAST: usize = 16;
 
-/// Brings `image` to `destination`; when this returns, the registry has answered a request for its digest.
-///
-/// An image that is there under its tag costs one request, two where the registry has to be asked how to log in. Requests
-/// are counted into `calls`. A push that fails or is dropped leaves finished blobs in the registry, and the next one does
-/// not send them again; the tag moves last or not at all.
+/// An image on its way to one destination or several: what several need at the same time is read once.
+pub struct Shipment<'a> {
+    image: &'a Image,
+    verify: Verify,
+    tees: Tees,
+}
+
+impl<'a> Shipment<'a> {
+    /// Nobody gets `image` yet.
+    pub fn new(image: &'a Image, verify: Verify) -> Self {
+        Self { image, verify, tees: Tees::default() }
+    }
+
+    /// One more destination that gets it. All are asked for before the first is pushed to.
+    pub fn party(&self) -> Party<'_> {
+        let mut tickets = HashMap::new();
+        self.image.each_blob(&mut |blob| {
+            tickets.entry(blob.digest.clone()).or_insert_with(|| self.tees.ticket(&blob.digest));
+        });
+        Party { image: self.image, verify: self.verify, tickets }
+    }
+}
+
+/// A destination's share in a [`Shipment`]. As long as it is there, the others reckon with it.
+pub struct Party<'a> {
+    image: &'a Image,
+    verify: Verify,
+    tickets: HashMap<Digest, Ticket>,
+}
+
+/// Brings `image` to `destination` alone; see [`Party::push`].
 pub async fn push(
     registries: &Registries,
     image: &Image,
@@ -142,44 +180,82 @@ pub async fn push(
     calls: &Calls,
     progress: &dyn Progress,
 ) -> Result<Pushed, RegistryError> {
-    let plan = plan::plan(image, destination)?;
-    let repository = &destination.reference.repository;
-    let access = Access::new(&registries.sessions, repository, &destination.reach(), Purpose::Push, calls);
-    let target = plan.target.clone();
-    let mut pushed = Pushed {
-        reference: Reference { digest: Some(image.digest.clone()), ..destination.reference.clone() },
-        digest: image.digest.clone(),
-        outcome: PushOutcome::Unchanged,
-        replaced: None,
-        bytes_sent: 0,
-        blobs: BlobCounts { present: plan.blobs.len() as u64, ..BlobCounts::default() },
-    };
-    let there = commit::digest_at(&access, &target).await?;
-    if there.as_ref() == Some(&image.digest) {
-        return Ok(pushed);
-    }
-    pushed.replaced = there.filter(|_| destination.reference.tag.is_some());
+    Shipment::new(image, verify).party().push(registries, destination, calls, progress).await
+}
 
-    let writes = &*registries.writes;
-    let delivered: Vec<Delivered> = futures::stream::iter(&plan.blobs)
-        .map(|blob| blob::deliver(&access, blob, verify, writes, progress))
-        .buffer_unordered(ABREAST)
-        .try_collect()
-        .await?;
-    pushed.blobs = BlobCounts::default();
-    for delivered in delivered {
-        match delivered {
-            Delivered::Sent(bytes) => {
-                pushed.blobs.sent += 1;
-                pushed.bytes_sent += bytes;
-            }
-            Delivered::Present => pushed.blobs.present += 1,
+impl Party<'_> {
+    /// Brings the image to `destination`; when this returns, the registry has answered a request for its digest.
+    ///
+    /// An image that is there under its tag costs one request, two where the registry has to be asked how to log in.
+    /// Requests are counted into `calls`. A push that fails or is dropped leaves finished blobs in the registry, and the
+    /// next one does not send them again; unfinished ones the registry is told to forget. The tag moves last or not at all.
+    /// The other parties of the shipment neither fail nor wait with this one.
+    pub async fn push(
+        self,
+        registries: &Registries,
+        destination: &Destination,
+        calls: &Calls,
+        progress: &dyn Progress,
+    ) -> Result<Pushed, RegistryError> {
+        let pushed = self.bring(registries, destination, calls, progress).await;
+        if pushed.is_err() {
+            registries.sessions.tidied().await;
         }
+        pushed
     }
-    for manifest in &plan.manifests {
-        writes.manifest(&access, manifest, pushed.replaced.as_ref()).await?;
-        progress.event(Event::Manifest { digest: &manifest.digest });
+
+    async fn bring(
+        self,
+        registries: &Registries,
+        destination: &Destination,
+        calls: &Calls,
+        progress: &dyn Progress,
+    ) -> Result<Pushed, RegistryError> {
+        let Self { image, verify, mut tickets } = self;
+        let plan = plan::plan(image, destination)?;
+        let repository = &destination.reference.repository;
+        let access =
+            Access::new(&registries.sessions, repository, &destination.reach(), Purpose::Push, calls);
+        let target = plan.target.clone();
+        let mut pushed = Pushed {
+            reference: Reference { digest: Some(image.digest.clone()), ..destination.reference.clone() },
+            digest: image.digest.clone(),
+            outcome: PushOutcome::Unchanged,
+            replaced: None,
+            bytes_sent: 0,
+            blobs: BlobCounts { present: plan.blobs.len() as u64, ..BlobCounts::default() },
+        };
+        let there = commit::digest_at(&access, &target).await?;
+        if there.as_ref() == Some(&image.digest) {
+            return Ok(pushed);
+        }
+        pushed.replaced = there.filter(|_| destination.reference.tag.is_some());
+
+        let writes = &*registries.writes;
+        let mut deliveries = Vec::with_capacity(plan.blobs.len());
+        for blob in plan.blobs {
+            let (reading, ticket) = (Reading::new(blob, verify), tickets.remove(&blob.digest));
+            let parcel = Parcel { blob, reading, ticket, from: None };
+            deliveries.push(blob::deliver(&access, parcel, writes, progress));
+        }
+        let delivered: Vec<Delivered> =
+            futures::stream::iter(deliveries).buffer_unordered(ABREAST).try_collect().await?;
+        pushed.blobs = BlobCounts::default();
+        for delivered in delivered {
+            match delivered {
+                Delivered::Sent(bytes) => {
+                    pushed.blobs.sent += 1;
+                    pushed.bytes_sent += bytes;
+                }
+                Delivered::Mounted => pushed.blobs.mounted += 1,
+                Delivered::Present => pushed.blobs.present += 1,
+            }
+        }
+        for manifest in &plan.manifests {
+            writes.manifest(&access, manifest, pushed.replaced.as_ref()).await?;
+            progress.event(Event::Manifest { digest: &manifest.digest });
+        }
+        pushed.outcome = writes.settle(&access, &image.digest).await?;
+        Ok(pushed)
     }
-    pushed.outcome = writes.settle(&access, &image.digest).await?;
-    Ok(pushed)
 }

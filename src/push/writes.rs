@@ -7,8 +7,8 @@ use longshore_contract::{Digest, Repository};
 
 use super::plan::Commit;
 use super::progress::{BlobState, Event, Progress};
-use super::{PushOutcome, blob, commit};
-use crate::image::{Blob, Verify};
+use super::{Delivered, Parcel, PushOutcome, blob, commit};
+use crate::image::Blob;
 use crate::registry::{Access, RegistryError};
 
 /// What a push does to a registry.
@@ -18,10 +18,9 @@ pub trait Writes: Send + Sync {
     async fn blob(
         &self,
         access: &Access,
-        blob: &Blob,
-        verify: Verify,
+        parcel: &mut Parcel<'_>,
         progress: &dyn Progress,
-    ) -> Result<(), RegistryError>;
+    ) -> Result<Delivered, RegistryError>;
 
     /// Gives a manifest its name; `held` is what the name stood for.
     async fn manifest(
@@ -44,11 +43,10 @@ impl Writes for Sender {
     async fn blob(
         &self,
         access: &Access,
-        blob: &Blob,
-        verify: Verify,
+        parcel: &mut Parcel<'_>,
         progress: &dyn Progress,
-    ) -> Result<(), RegistryError> {
-        blob::send(access, blob, verify, progress).await
+    ) -> Result<Delivered, RegistryError> {
+        blob::send(access, parcel, progress).await
     }
 
     async fn manifest(
@@ -109,15 +107,14 @@ impl Writes for Recorder {
     async fn blob(
         &self,
         access: &Access,
-        blob: &Blob,
-        _verify: Verify,
+        parcel: &mut Parcel<'_>,
         progress: &dyn Progress,
-    ) -> Result<(), RegistryError> {
-        let Blob { digest, size, .. } = blob;
+    ) -> Result<Delivered, RegistryError> {
+        let Blob { digest, size, .. } = parcel.blob;
         progress.event(Event::Blob { digest, size: *size, sent: 0, state: BlobState::Planned });
         let repository = access.repository().clone();
         self.record(Recorded::Blob { repository, digest: digest.clone(), size: *size });
-        Ok(())
+        Ok(Delivered::Sent(*size))
     }
 
     async fn manifest(

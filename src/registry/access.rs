@@ -11,6 +11,7 @@ use url::Url;
 use super::challenge::{self, Scope};
 use super::credentials::Found;
 use super::error::{REFUSAL_LIMIT, RegistryError, RegistryErrorKind};
+use super::exchange::Exchanging;
 use super::session::{Scheme, Session, Sessions};
 use super::token::{Fetch, Realm, Token, basic};
 use super::{Credentials, Errand, Purpose, Reach};
@@ -181,11 +182,15 @@ impl Access {
             errand: &self.errand,
             realm: &realm,
             scope: &scope,
-            credential: &found.credential,
+            credential: self.exchanged(found).await?,
             trust: &self.session.trust(),
             meter: self.meter(),
         };
-        let fetched = fetch.token().await.map_err(|error| self.explain(error))?;
+        let fetched = fetch.token().await.map_err(|error| {
+            // Where tokens come from may have been told wrong, or have changed: the next request asks again.
+            self.session.show_from_now_on(None);
+            self.explain(error)
+        })?;
         Ok(Shown::Bearer(token.insert(fetched).clone()))
     }
 
@@ -195,8 +200,11 @@ impl Access {
         let body = answer.excerpt(REFUSAL_LIMIT).await;
         let refused = || self.explain(RegistryError::refusal(&self.errand, "log in", 401, &body));
         let (scheme, challenged) = read.ok_or_else(refused)?;
+        if let Scheme::Bearer(Realm { service: Some(service), .. }) = &scheme {
+            self.session.calls_itself(service);
+        }
         let hopeless = matches!((&scheme, shown), (Scheme::Basic, Shown::Basic(_)));
-        self.session.show_from_now_on(scheme);
+        self.session.show_from_now_on(Some(scheme));
         if hopeless {
             return Err(refused());
         }
@@ -226,22 +234,47 @@ impl Access {
         found: &'f tokio::sync::OnceCell<Found>,
     ) -> Result<&'f Found, RegistryError> {
         let find = async || match &self.session.reach.credentials {
-            Credentials::Given(credential) => {
-                Ok(Found { credential: credential.clone(), origin: None, sought: Vec::new() })
-            }
+            Credentials::Given(credential) => Ok(Found::new(credential.clone(), None, Vec::new())),
             Credentials::Keychain(keychain) => keychain
-                .find(self.repository())
+                .find(self.repository(), self.session.known())
                 .await
                 .map_err(|error| RegistryError::from_keychain(error, &self.errand)),
         };
         found.get_or_try_init(find).await
     }
 
+    /// What to ask for tokens with.
+    async fn exchanged<'f>(&self, found: &'f Found) -> Result<&'f Credential, RegistryError> {
+        let exchanged = async || {
+            let Some(exchange) = self.session.known().exchange else { return Ok(found.credential.clone()) };
+            let exchanging = Exchanging {
+                client: &self.session.client,
+                registry: self.session.base(&self.errand).await?,
+                errand: &self.errand,
+                exchange,
+                trust: &self.session.trust(),
+                meter: self.meter(),
+            };
+            exchanging.credential(&found.credential).await.map_err(|error| self.explain(error))
+        };
+        found.exchanged.get_or_try_init(exchanged).await
+    }
+
     /// Turns an answer that is no success into the registry's own words.
     pub(crate) async fn refused(&self, doing: &str, answer: Answer) -> RegistryError {
         let (status, attempts) = (answer.status().as_u16(), answer.attempts());
         let body = answer.excerpt(REFUSAL_LIMIT).await;
-        self.explain(RegistryError::refusal(&self.errand, doing, status, &body).after(attempts))
+        let mut error = RegistryError::refusal(&self.errand, doing, status, &body).after(attempts);
+        let known = self.session.known();
+        if let (429, Some(limits)) = (status, known.limits) {
+            error.hint = Some(limits.to_owned());
+        }
+        if let (RegistryErrorKind::RepositoryMissing, Purpose::Push, Some(how)) =
+            (error.kind, self.errand.purpose, known.repositories)
+        {
+            error.hint = error.hint.map(|hint| format!("{hint} ({how})"));
+        }
+        self.explain(error)
     }
 
     pub(crate) fn error(&self, kind: RegistryErrorKind, message: String) -> RegistryError {
@@ -260,7 +293,7 @@ impl Access {
         }
         let found = self.session.found(self.repository().path());
         let host = self.repository().host();
-        error.hint = Some(match (&self.session.reach.credentials, found.get()) {
+        let hint = match (&self.session.reach.credentials, found.get()) {
             (Credentials::Given(Credential::Anonymous), _) => {
                 format!("no credentials were given for {host}: log in there")
             }
@@ -272,6 +305,10 @@ impl Access {
                 format!("no credentials for {host} in {}; log in: docker login {host}", sought.join(", "))
             }
             (Credentials::Keychain(_), None) => format!("log in: docker login {host}"),
+        };
+        error.hint = Some(match (&self.session.reach.credentials, self.session.known().login) {
+            (Credentials::Keychain(_), Some(login)) => format!("{hint}, with {login}"),
+            _ => hint,
         });
         error
     }
@@ -307,5 +344,124 @@ pub(crate) fn accept_manifests(request: Request) -> Request {
 impl std::fmt::Debug for Access {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Access").field("errand", &self.errand).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::KnownRegistry;
+
+    /// What registries answer to somebody who is not logged in, as they are remembered, and what a push to and a pull from
+    /// `PATH` there then ask a token for. `basic` where there is nothing to ask.
+    const RECALLED: [(&str, &str, &str, &str, &str); 12] = [
+        (
+            "docker.io",
+            "library/ubuntu",
+            r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:library/ubuntu:pull""#,
+            "https://auth.docker.io/token registry.docker.io repository:library/ubuntu:pull,push",
+            "https://auth.docker.io/token registry.docker.io repository:library/ubuntu:pull",
+        ),
+        (
+            "ghcr.io",
+            "ann/app",
+            r#"Bearer realm="https://ghcr.io/token",service="ghcr.io",scope="repository:ann/app:pull""#,
+            "https://ghcr.io/token ghcr.io repository:ann/app:pull,push",
+            "https://ghcr.io/token ghcr.io repository:ann/app:pull",
+        ),
+        (
+            "gcr.io",
+            "project/app",
+            r#"Bearer realm="https://gcr.io/v2/token",service="gcr.io",scope="repository:project/app:pull""#,
+            "https://gcr.io/v2/token gcr.io repository:project/app:pull,push",
+            "https://gcr.io/v2/token gcr.io repository:project/app:pull",
+        ),
+        (
+            "europe-west1-docker.pkg.dev",
+            "project/shop/app",
+            r#"Bearer realm="https://europe-west1-docker.pkg.dev/v2/token",service="europe-west1-docker.pkg.dev",scope="repository:project/shop/app:pull""#,
+            "https://europe-west1-docker.pkg.dev/v2/token europe-west1-docker.pkg.dev repository:project/shop/app:pull,push",
+            "https://europe-west1-docker.pkg.dev/v2/token europe-west1-docker.pkg.dev repository:project/shop/app:pull",
+        ),
+        (
+            "shop.azurecr.io",
+            "app",
+            r#"Bearer realm="https://shop.azurecr.io/oauth2/token",service="shop.azurecr.io",scope="repository:app:metadata_read""#,
+            "https://shop.azurecr.io/oauth2/token shop.azurecr.io repository:app:metadata_read,pull,push",
+            "https://shop.azurecr.io/oauth2/token shop.azurecr.io repository:app:metadata_read,pull",
+        ),
+        (
+            "quay.io",
+            "ann/app",
+            r#"Bearer realm="https://quay.io/v2/auth",service="quay.io",scope="repository:ann/app:pull""#,
+            "https://quay.io/v2/auth quay.io repository:ann/app:pull,push",
+            "https://quay.io/v2/auth quay.io repository:ann/app:pull",
+        ),
+        (
+            "harbor.example",
+            "project/app",
+            r#"Bearer realm="https://harbor.example/service/token",service="harbor-registry",scope="repository:project/app:pull""#,
+            "https://harbor.example/service/token harbor-registry repository:project/app:pull,push",
+            "https://harbor.example/service/token harbor-registry repository:project/app:pull",
+        ),
+        // Of the container registry that is a service of a code host: several challenges, and no scope on the root.
+        (
+            "registry.gitlab.com",
+            "group/app",
+            r#"Bearer realm="https://gitlab.com/jwt/auth",service="container_registry",scope="repository:group/app:pull",error="invalid_token""#,
+            "https://gitlab.com/jwt/auth container_registry repository:group/app:pull,push",
+            "https://gitlab.com/jwt/auth container_registry repository:group/app:pull",
+        ),
+        // A region's instance registry that reads no scope out of the request.
+        (
+            "registry.cn-hangzhou.cloud.example",
+            "shop/app",
+            r#"Bearer realm="https://dockerauth.cn-hangzhou.cloud.example/auth",service="registry.cloud.example:cn-hangzhou:26842""#,
+            "https://dockerauth.cn-hangzhou.cloud.example/auth registry.cloud.example:cn-hangzhou:26842 repository:shop/app:pull,push",
+            "https://dockerauth.cn-hangzhou.cloud.example/auth registry.cloud.example:cn-hangzhou:26842 repository:shop/app:pull",
+        ),
+        // One that asks for a right over the whole service and not for one repository.
+        (
+            "public.registry.example",
+            "alias/app",
+            r#"Bearer realm="https://public.registry.example/token/",service="public.registry.example",scope="all""#,
+            "https://public.registry.example/token/ public.registry.example all repository:alias/app:pull,push",
+            "https://public.registry.example/token/ public.registry.example all repository:alias/app:pull",
+        ),
+        (
+            "1.dkr.registry.example",
+            "app",
+            r#"Basic realm="https://1.dkr.registry.example/",service="x""#,
+            "basic",
+            "basic",
+        ),
+        ("127.0.0.1:5000", "app", r#"Basic realm="Registry Realm""#, "basic", "basic"),
+    ];
+
+    #[test]
+    fn what_registries_are_remembered_to_ask_for_is_what_is_fetched() {
+        for (host, path, challenge, to_push, to_pull) in RECALLED {
+            let mut headers = HeaderMap::new();
+            headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            let (scheme, challenged) = read_scheme(&headers).unwrap_or_else(|| panic!("{host}"));
+            for (purpose, expected) in [(Purpose::Push, to_push), (Purpose::Pull, to_pull)] {
+                let scope = Scope { path: path.to_owned(), purpose, also: None };
+                let asked = match &scheme {
+                    Scheme::Basic => "basic".to_owned(),
+                    Scheme::Bearer(Realm { url, service }) => {
+                        let service = service.as_deref().unwrap_or_default();
+                        format!("{url} {service} {}", scope.text(challenged.as_deref()))
+                    }
+                };
+                assert_eq!(asked, expected, "{host}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_public_registry_has_a_host_or_calls_itself_something() {
+        for KnownRegistry { name, hosts, services, uploads, .. } in crate::registry::PUBLIC_REGISTRIES {
+            assert!((hosts.is_empty() != services.is_empty()) && *uploads > 0, "{name}");
+        }
     }
 }

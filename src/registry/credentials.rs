@@ -10,8 +10,10 @@ use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use longshore_contract::{Credential, Repository, Secret};
 use serde::Deserialize;
+use tokio::sync::OnceCell;
 
 use super::helper;
+use super::known::KnownRegistry;
 
 /// The files that logins are kept in, in the order they are looked into. Reads nothing until it is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +30,14 @@ pub(super) struct Found {
     pub(super) origin: Option<String>,
     /// Every file that was looked into.
     pub(super) sought: Vec<String>,
+    /// What tokens are asked for with, once that is known; the credential itself but for a few registries.
+    pub(super) exchanged: OnceCell<Credential>,
+}
+
+impl Found {
+    pub(super) fn new(credential: Credential, origin: Option<String>, sought: Vec<String>) -> Self {
+        Self { credential, origin, sought, exchanged: OnceCell::new() }
+    }
 }
 
 /// Why credentials could not be looked up. That there are none is no error.
@@ -44,8 +54,6 @@ pub struct KeychainError {
 
 const FILE_LIMIT: u64 = 1 << 20;
 const HELPER_PATIENCE: Duration = Duration::from_secs(30);
-/// What docker calls its own registry in these files.
-const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
 impl Keychain {
     /// The files of docker and of containers' tools, where the environment puts them: `REGISTRY_AUTH_FILE`,
@@ -76,7 +84,11 @@ impl Keychain {
 
     /// What is kept for `repository`: the first file that has something, and in it the longest name that fits. Files that
     /// are not there are passed over; a file that cannot be read or a helper that fails is an error.
-    pub(super) async fn find(&self, repository: &Repository) -> Result<Found, KeychainError> {
+    pub(super) async fn find(
+        &self,
+        repository: &Repository,
+        known: &KnownRegistry,
+    ) -> Result<Found, KeychainError> {
         let mut sought = Vec::new();
         for file in &self.files {
             let shown = file.display().to_string();
@@ -84,28 +96,28 @@ impl Keychain {
             let Some(text) = read(file)? else { continue };
             let config: Config = serde_json::from_slice(&text)
                 .map_err(|error| wrong(&shown, &format!("not a file of logins: {error}")))?;
-            match config.look(repository) {
+            match config.look(repository, known) {
                 Entry::None => {}
                 Entry::Credential(credential) => {
                     let credential = credential.map_err(|problem| wrong(&shown, &problem))?;
-                    return Ok(Found { credential, origin: Some(shown), sought });
+                    return Ok(Found::new(credential, Some(shown), sought));
                 }
                 Entry::Helper(name) => {
                     let origin = format!("docker-credential-{name}, which {shown} names");
-                    let server = server_name(repository);
+                    let server = server_name(repository, known);
                     if let Some(credential) =
-                        helper::ask(&name, &server, self.patience).await.map_err(|failed| KeychainError {
+                        helper::ask(&name, server, self.patience).await.map_err(|failed| KeychainError {
                             place: origin.clone(),
                             problem: failed.problem,
                             hint: failed.hint,
                         })?
                     {
-                        return Ok(Found { credential, origin: Some(origin), sought });
+                        return Ok(Found::new(credential, Some(origin), sought));
                     }
                 }
             }
         }
-        Ok(Found { credential: Credential::Anonymous, origin: None, sought })
+        Ok(Found::new(Credential::Anonymous, None, sought))
     }
 }
 
@@ -133,11 +145,8 @@ fn read(file: &Path) -> Result<Option<Vec<u8>>, KeychainError> {
 }
 
 /// What helpers and `credHelpers` call the registry.
-fn server_name(repository: &Repository) -> String {
-    match repository.host() {
-        "docker.io" => DOCKER_HUB.to_owned(),
-        host => host.to_owned(),
-    }
+fn server_name<'a>(repository: &'a Repository, known: &KnownRegistry) -> &'a str {
+    known.login_keys.first().copied().unwrap_or(repository.host())
 }
 
 /// A file of logins. It holds secrets, so it has no `Debug`.
@@ -167,9 +176,10 @@ enum Entry {
 }
 
 impl Config {
-    fn look(&self, repository: &Repository) -> Entry {
+    fn look(&self, repository: &Repository, known: &KnownRegistry) -> Entry {
         let host = repository.host();
-        let server = server_name(repository);
+        let server = server_name(repository, known);
+        let normal = |key: &str| normal(key, host, known);
         let helpers = self.cred_helpers.iter();
         if let Some((_, name)) = helpers.into_iter().find(|(key, _)| **key == server || normal(key) == host) {
             return Entry::Helper(name.clone());
@@ -225,13 +235,15 @@ pub(super) fn basic(user: String, password: String) -> Credential {
 }
 
 /// The key of an entry as `HOST[/PATH]`: with a scheme it is an old address of the registry, and its path means nothing.
-fn normal(key: &str) -> String {
+/// Whatever else the registry at `host` is called is that host.
+fn normal(key: &str, host: &str, known: &KnownRegistry) -> String {
+    let ours = host;
     let key = match key.split_once("://") {
         Some((_, rest)) => rest.split('/').next().unwrap_or_default(),
         None => key.trim_end_matches('/'),
     };
     let (host, path) = key.split_once('/').map_or((key, ""), |(host, path)| (host, path));
-    let host = if matches!(host, "index.docker.io" | "registry-1.docker.io") { "docker.io" } else { host };
+    let host = if known.login_keys.contains(&host) { ours } else { host };
     match path {
         "" | "v1" | "v2" => host.to_owned(),
         path => format!("{host}/{path}"),
@@ -241,10 +253,12 @@ fn normal(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::PLAIN;
 
     fn look(config: &str, repository: &str) -> String {
         let config: Config = serde_json::from_str(config).unwrap();
-        match config.look(&repository.parse().unwrap()) {
+        let repository: Repository = repository.parse().unwrap();
+        match config.look(&repository, KnownRegistry::of_host(repository.host(), &[])) {
             Entry::None => "none".to_owned(),
             Entry::Helper(name) => format!("helper {name}"),
             Entry::Credential(Err(problem)) => problem,
@@ -334,11 +348,11 @@ mod tests {
         std::fs::write(&two, r#"{"auths": {"h.io": {"auth": "aDpo"}}}"#).unwrap();
         let keychain = Keychain::of_files([directory.path().join("absent.json"), one.clone(), two]);
         let repository: Repository = "h.io/a".parse().unwrap();
-        let found = keychain.find(&repository).await.unwrap();
+        let found = keychain.find(&repository, &PLAIN).await.unwrap();
         assert!(found.origin.unwrap().ends_with("two.json"));
         assert_eq!(found.sought.len(), 3);
         std::fs::write(&one, "{").unwrap();
-        let error = keychain.find(&repository).await.unwrap_err();
+        let error = keychain.find(&repository, &PLAIN).await.unwrap_err();
         assert!(error.to_string().contains("one.json: not a file of logins"), "{error}");
     }
 }

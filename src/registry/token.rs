@@ -8,7 +8,7 @@ use base64::Engine as _;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, StatusCode};
 use longshore_contract::{Credential, PlainHttp};
-use longshore_wire::{Body, Client, Meter, Repeats, Request, Trust, is_loopback};
+use longshore_wire::{Body, Client, Meter, Redirects, Repeats, Request, Trust, is_loopback};
 use serde::Deserialize;
 use url::Url;
 
@@ -46,17 +46,41 @@ impl Token {
     }
 }
 
-/// What a token service answers. Lives are in seconds; a service that tells none means a minute.
+/// What a token service answers, one of the two names filled.
 #[derive(Deserialize)]
 struct Answered {
     token: Option<String>,
     access_token: Option<String>,
-    expires_in: Option<u64>,
+    /// In seconds; a number nearly everywhere.
+    #[serde(default)]
+    expires_in: serde_json::Value,
+}
+
+impl Answered {
+    fn token(&self) -> Option<&str> {
+        [&self.token, &self.access_token]
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+            .find(|token| !token.is_empty())
+    }
+
+    /// A service that tells no life means a minute.
+    fn life(&self) -> Duration {
+        let stated = match &self.expires_in {
+            serde_json::Value::String(text) => text.parse().ok(),
+            number => number.as_f64(),
+        };
+        let seconds = stated.filter(|seconds| seconds.is_finite() && *seconds > 0.0);
+        Duration::from_secs_f64(
+            seconds.unwrap_or(UNSTATED_LIFE.as_secs_f64()).clamp(1.0, LONGEST_LIFE.as_secs_f64()),
+        )
+    }
 }
 
 const ANSWER_LIMIT: usize = 1 << 20;
-const SHORTEST_LIFE: u64 = 60;
-const LONGEST_LIFE: u64 = 24 * 60 * 60;
+const UNSTATED_LIFE: Duration = Duration::from_secs(60);
+const LONGEST_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 const OPERATION: &str = "get token";
 
 /// Everything that fetching a token depends on.
@@ -118,14 +142,13 @@ impl Fetch<'_> {
         // The text is not shown: a token may be in it.
         let answered: Answered = serde_json::from_slice(&body)
             .map_err(|_| protocol(format!("{OPERATION} at {host}: the answer is no token document")))?;
-        let token = answered.token.or(answered.access_token).filter(|token| !token.is_empty());
-        let token =
-            token.ok_or_else(|| protocol(format!("{OPERATION} at {host}: the answer holds no token")))?;
+        let token = answered
+            .token()
+            .ok_or_else(|| protocol(format!("{OPERATION} at {host}: the answer holds no token")))?;
         let mut header = HeaderValue::try_from(format!("Bearer {token}"))
             .map_err(|_| protocol(format!("{OPERATION} at {host}: the token does not fit into a header")))?;
         header.set_sensitive(true);
-        let life = answered.expires_in.unwrap_or(SHORTEST_LIFE).clamp(1, LONGEST_LIFE);
-        let renew_at = Instant::now() + Duration::from_secs(life).mul_f64(0.8);
+        let renew_at = Instant::now() + answered.life().mul_f64(0.8);
         Ok(Token { header, renew_at, accepted: Arc::default() })
     }
 
@@ -145,6 +168,7 @@ impl Fetch<'_> {
                 Request::new(OPERATION, Method::POST, self.realm.url.clone())
                     .header(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"))
                     .body(Body::Bytes(form.into()))
+                    .redirects(Redirects::Refused)
                     .repeats(Repeats::IfUnsent)
             }
             Credential::Anonymous | Credential::Basic { .. } => {
@@ -174,5 +198,44 @@ pub(crate) fn plain_http(policy: PlainHttp) -> longshore_wire::PlainHttp {
     match policy {
         PlainHttp::LoopbackOnly => longshore_wire::PlainHttp::LoopbackOnly,
         PlainHttp::Allowed => longshore_wire::PlainHttp::Allowed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answers_of_token_services_are_read_as_they_are_remembered() {
+        for (answer, token, seconds) in [
+            // Docker Hub and docker-registry's own.
+            (
+                r#"{"token": "t", "access_token": "t", "expires_in": 300, "issued_at": "2026-11-20T00:00:00Z"}"#,
+                "t",
+                300,
+            ),
+            // GitHub and Quay tell no life.
+            (r#"{"token": "t"}"#, "t", 60),
+            // Azure.
+            (r#"{"access_token": "a"}"#, "a", 60),
+            // Harbor fills one name and leaves the other empty.
+            (r#"{"token": "t", "access_token": "", "expires_in": 1800, "issued_at": ""}"#, "t", 1800),
+            (r#"{"token": "", "access_token": "a", "expires_in": 1800}"#, "a", 1800),
+            // Google.
+            (r#"{"expires_in": 43200, "token": "t"}"#, "t", 43_200),
+            (r#"{"token": "t", "expires_in": "600"}"#, "t", 600),
+            (r#"{"token": "t", "expires_in": 90.5}"#, "t", 90),
+            // Nobody's: a life that makes no sense is none, or as much as makes sense.
+            (r#"{"token": "t", "expires_in": -1}"#, "t", 60),
+            (r#"{"token": "t", "expires_in": null}"#, "t", 60),
+            (r#"{"token": "t", "expires_in": {}}"#, "t", 60),
+            (r#"{"token": "t", "expires_in": 0.01}"#, "t", 1),
+            (r#"{"token": "t", "expires_in": 1e300}"#, "t", 86_400),
+        ] {
+            let answered: Answered = serde_json::from_str(answer).unwrap();
+            assert_eq!((answered.token(), answered.life().as_secs()), (Some(token), seconds), "{answer}");
+        }
+        let empty: Answered = serde_json::from_str(r#"{"token": "", "access_token": null}"#).unwrap();
+        assert_eq!(empty.token(), None);
     }
 }

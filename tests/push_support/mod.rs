@@ -5,6 +5,8 @@
 pub(crate) mod double;
 pub(crate) mod layout;
 pub(crate) mod registry;
+pub(crate) mod tokens;
+pub(crate) mod weather;
 
 use std::path::Path;
 

@@ -14,7 +14,7 @@ use crate::address::{Loopback, admit, authority, is_loopback, same_origin};
 use crate::answer::Answer;
 use crate::error::{Error, ErrorKind, SourceError};
 use crate::probe::{self, Protocol};
-use crate::request::{Body, Repeats, Request, Trust};
+use crate::request::{Body, Redirects, Repeats, Request, Trust};
 use crate::retry::Backoff;
 use crate::stall::{Waiting, Watch};
 use crate::tls;
@@ -28,6 +28,8 @@ pub struct Limits {
     pub connect: Duration,
     /// For an answer to begin once the request is sent.
     pub answer: Duration,
+    /// For an answer to begin once a large body is sent whose sender lets the peer think about it.
+    pub settle: Duration,
     /// For the next byte of a body, out or in.
     pub stall: Duration,
     /// How a request that may be repeated is repeated.
@@ -39,6 +41,8 @@ impl Default for Limits {
         Self {
             connect: Duration::from_secs(10),
             answer: Duration::from_secs(60),
+            // Large bodies are hashed and moved.
+            settle: Duration::from_secs(15 * 60),
             stall: Duration::from_secs(60),
             backoff: Backoff::default(),
         }
@@ -273,6 +277,8 @@ fn builder(limits: &Limits, configuration: rustls::ClientConfig) -> reqwest::Cli
         .referer(false)
         .retry(reqwest::retry::never())
         .connect_timeout(limits.connect)
+        // What was handed to the kernel and nobody takes is a stall too, and no piece of ours shows it.
+        .tcp_user_timeout(limits.stall)
         .user_agent(concat!("longshore/", env!("CARGO_PKG_VERSION")))
 }
 
@@ -316,6 +322,9 @@ fn redirect(request: &Request, answer: &Answer) -> Result<Option<Url>, Error> {
     }
     let failed =
         |message: &str| Error::new(ErrorKind::Redirect, request.operation, authority(&request.url), message);
+    if request.redirects == Redirects::Refused {
+        return Err(failed("a redirect is not followed with what was sent"));
+    }
     let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
     let next = location.and_then(|location| request.url.join(location).ok());
     let next = next.ok_or_else(|| failed("a redirect that leads nowhere"))?;
