@@ -22,6 +22,17 @@ pub fn find(name: &str) -> Option<&'static Registration> {
     registrations().iter().find(|registration| registration.name == name)
 }
 
+/// The hosts of Amazon ECR; its public registry is none that Lambda pulls from.
+const ECR: &[&str] = &[
+    "*.dkr.ecr.*.amazonaws.com",
+    "*.dkr.ecr.*.amazonaws.com.cn",
+    "*.dkr.ecr-fips.*.amazonaws.com",
+    "*.dkr-ecr.*.on.aws",
+];
+
+/// The hosts of Tencent's registries, of both editions.
+const TCR: &[&str] = &["*.tencentcloudcr.com", "ccr.ccs.tencentyun.com", "*ccr.ccs.tencentyun.com"];
+
 /// Every shape an image can be asked for, in the order they are listed to people.
 pub fn profiles() -> &'static [Profile] {
     const PROFILES: &[Profile] = &[LAMBDA, SCF, FC, Profile::OCI, Profile::DOCKER];
@@ -44,12 +55,7 @@ const LAMBDA: Profile = Profile {
     formats: &[Format::Docker, Format::Oci],
     layers: &[Compression::Gzip],
     platforms: &["linux/amd64", "linux/arm64"],
-    hosts: &[
-        "*.dkr.ecr.*.amazonaws.com",
-        "*.dkr.ecr-fips.*.amazonaws.com",
-        "*.dkr.ecr.*.amazonaws.com.cn",
-        "*.dkr-ecr.*.on.aws",
-    ],
+    hosts: ECR,
 };
 
 /// Tencent Cloud SCF documents Docker's manifests and OCI's; whether it takes an index is not known, so it gets none.
@@ -61,7 +67,7 @@ const SCF: Profile = Profile {
     formats: &[Format::Docker, Format::Oci],
     layers: &[Compression::Gzip],
     platforms: &["linux/amd64"],
-    hosts: &["*.tencentcloudcr.com", "*.ccs.tencentyun.com"],
+    hosts: TCR,
 };
 
 /// Alibaba Cloud FC publishes no list: its registry refuses empty descriptors, its functions an index with an attestation. A
@@ -87,12 +93,7 @@ const FC: Profile = Profile {
 pub const REGISTRIES: &[KnownRegistry] = &[
     KnownRegistry {
         name: "Amazon ECR",
-        hosts: &[
-            "*.dkr.ecr.*.amazonaws.com",
-            "*.dkr.ecr.*.amazonaws.com.cn",
-            "*.dkr.ecr-fips.*.amazonaws.com",
-            "*.dkr-ecr.*.on.aws",
-        ],
+        hosts: ECR,
         login: Some("the user AWS and `aws ecr get-login-password`, good for twelve hours"),
         uploads: 6,
         fixed_tag_codes: &["TAG_INVALID", "ImageTagAlreadyExistsException"],
@@ -111,7 +112,7 @@ pub const REGISTRIES: &[KnownRegistry] = &[
     },
     KnownRegistry {
         name: "Tencent Container Registry",
-        hosts: &["*.tencentcloudcr.com", "ccr.ccs.tencentyun.com", "*ccr.ccs.tencentyun.com"],
+        hosts: TCR,
         login: Some("a user and a long-term token of the instance, or one of CreateInstanceToken"),
         fixed_tag_codes: &["TAG_INVALID", "PRECONDITION"],
         repositories: Some("the first part of its path must be a namespace that exists"),

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use longshore::report::Outcome;
+use longshore_contract::Taken;
 
 fn compare(file: &str, wanted: &str) {
     let path = format!("{}/{file}", env!("CARGO_MANIFEST_DIR"));
@@ -26,4 +27,45 @@ fn the_page_of_exit_codes_is_what_the_code_says() {
         let _ = writeln!(page, "| {} | `{}` | {} |", outcome.exit_code(), outcome.word(), outcome.meaning());
     }
     compare("docs/exit-codes.md", &page);
+}
+
+/// The page with its generated part made anew.
+fn with_part(file: &str, name: &str, part: &str) -> String {
+    let path = format!("{}/{file}", env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let (begin, end) = (format!("<!-- {name}: generated -->\n"), format!("<!-- {name}: end -->"));
+    let (before, rest) = page.split_once(&begin).unwrap_or_else(|| panic!("{file} has no {begin}"));
+    let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("{file} has no {end}"));
+    format!("{before}{begin}{part}{end}{after}")
+}
+
+#[test]
+fn the_page_of_shapes_lists_the_profiles_as_they_are() {
+    let list = |items: Vec<String>| items.join(", ");
+    let takes = |taken: Taken| if taken == Taken::Yes { "yes" } else { "no" };
+    let mut table = String::from(
+        "| profile | for | manifests | index | layers | artifacts, foreign and empty layers | platforms |\n\
+         |---|---|---|---|---|---|---|\n",
+    );
+    let mut hosts = String::from("| host | profile |\n|---|---|\n");
+    for profile in longshore::providers::profiles() {
+        let _ = writeln!(
+            table,
+            "| `{}` | {} | {} | {} | {} | {} | {} |",
+            profile.name,
+            profile.summary,
+            list(profile.formats.iter().map(ToString::to_string).collect()),
+            takes(profile.indexes),
+            list(profile.layers.iter().map(ToString::to_string).collect()),
+            takes(profile.others),
+            if profile.platforms.is_empty() { "any".to_owned() } else { profile.platforms.join(", ") },
+        );
+        for host in profile.hosts {
+            let _ = writeln!(hosts, "| `{host}` | `{}` |", profile.name);
+        }
+    }
+    let page = with_part("docs/shaping.md", "profiles", &table);
+    compare("docs/shaping.md", &page);
+    let page = with_part("docs/shaping.md", "hosts", &hosts);
+    compare("docs/shaping.md", &page);
 }

@@ -147,12 +147,11 @@ fn pack_into<R: Read>(
     let mut buffer = vec![0; PIECE];
     loop {
         packing.stop.check().map_err(|_| PackError::Stopped)?;
-        let read = match plain.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(PackError::Read(error)),
-        };
+        // Whole pieces: what comes out must not depend on how a source happens to hand its bytes over.
+        let read = fill(&mut plain, &mut buffer).map_err(PackError::Read)?;
+        if read == 0 {
+            break;
+        }
         plain_size += read as u64;
         if plain_size > packing.bounds.most {
             return Err(PackError::TooLarge { most: packing.bounds.most });
@@ -167,6 +166,20 @@ fn pack_into<R: Read>(
     let Counted { inner: draft, hash, size } = encoder.finish().map_err(failed)?;
     let head = Head { recipe: RECIPE.to_owned(), diff_id: found, plain_size, digest: digest(hash), size };
     draft.finish(folder, head).map_err(failed)
+}
+
+/// Reads until `buffer` is full or there is no more.
+fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match from.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
 fn digest(hash: Sha256) -> Digest {

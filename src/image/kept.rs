@@ -10,21 +10,33 @@ use crate::cache::Layer;
 impl Content {
     /// The layer's compressed bytes, verified while they are read.
     pub fn packed(layer: Layer) -> Self {
-        Self::Made(Arc::new(Packed(layer)))
+        Self::Made(Arc::new(Kept { layer, form: Form::Packed }))
     }
 
     /// The layer's uncompressed bytes, inflated and verified while they are read.
     pub fn plain(layer: Layer) -> Self {
-        Self::Made(Arc::new(Plain(layer)))
+        Self::Made(Arc::new(Kept { layer, form: Form::Plain }))
     }
 }
 
 #[derive(Debug)]
-struct Packed(Layer);
+struct Kept {
+    layer: Layer,
+    form: Form,
+}
 
-impl Opens for Packed {
+#[derive(Debug)]
+enum Form {
+    Packed,
+    Plain,
+}
+
+impl Opens for Kept {
     fn size(&self) -> u64 {
-        self.0.size
+        match self.form {
+            Form::Packed => self.layer.size,
+            Form::Plain => self.layer.plain_size,
+        }
     }
 
     fn reach(&self) -> Reach {
@@ -32,23 +44,9 @@ impl Opens for Packed {
     }
 
     fn open(&self) -> io::Result<Box<dyn io::Read + Send>> {
-        Ok(Box::new(self.0.packed()))
-    }
-}
-
-#[derive(Debug)]
-struct Plain(Layer);
-
-impl Opens for Plain {
-    fn size(&self) -> u64 {
-        self.0.plain_size
-    }
-
-    fn reach(&self) -> Reach {
-        Reach::Here
-    }
-
-    fn open(&self) -> io::Result<Box<dyn io::Read + Send>> {
-        Ok(Box::new(self.0.plain()))
+        Ok(match self.form {
+            Form::Packed => Box::new(self.layer.packed()),
+            Form::Plain => Box::new(self.layer.plain()),
+        })
     }
 }

@@ -30,6 +30,9 @@ impl Swell {
     }
 }
 
+/// How many layers of one image wait for their turn at once; turns are what bounds the work.
+const ABREAST: usize = 32;
+
 /// The compressed form of every layer that is to have one, in their order.
 pub(super) async fn pack(
     shaper: &Shaper,
@@ -42,10 +45,9 @@ pub(super) async fn pack(
         Fate::Packed(is, diff_id) => Some((layer.clone(), *is, diff_id.clone())),
         Fate::Stays(_) | Fate::Dropped => None,
     });
-    let abreast = shaper.turns.available_permits().max(1);
     futures::stream::iter(work.collect::<Vec<_>>())
         .map(|(layer, is, diff_id)| one(shaper, layer, is, diff_id, image.source.clone(), stop.0.clone()))
-        .buffered(abreast)
+        .buffered(ABREAST)
         .try_collect()
         .await
 }

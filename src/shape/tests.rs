@@ -567,7 +567,7 @@ proptest! {
         prop_assert_eq!(&twice.changed, &vec![]);
         prop_assert_eq!(&twice.manifest, &once.manifest);
         // On another machine: another cache, the same bytes.
-        let elsewhere = shape(image.clone(), profile).unwrap();
+        let elsewhere = shape(image, profile).unwrap();
         prop_assert_eq!(&elsewhere.manifest, &once.manifest);
         prop_assert_eq!(&digest_of(&once.manifest), &once.digest);
         // Every output is one that is read, with every layer what its manifest says.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use longshore_contract::{Calls, Digest, PlainHttp, Profile, Reference};
+use longshore_contract::{Calls, PlainHttp, Profile, Reference};
 
 use super::super::args::{OutputArgs, PushArgs};
 use super::super::session::{Mode, context, invalid, side_by_side};
@@ -12,8 +12,7 @@ use crate::pipeline::{Context, Failure, Landed, Teller};
 use crate::progress::{Event, UnitName};
 use crate::providers;
 use crate::push::{
-    self as pushing, BlobCounts, Destination, Party, PushOutcome, Pushed, Referrers, Registries, Shipment,
-    referrers,
+    BlobCounts, Destination, Party, PushOutcome, Pushed, Referrers, Registries, Shipment, referrers,
 };
 use crate::registry::{Credentials, Keychain, RegistryError};
 use crate::report::{Body, CallCounts, Fault, ImageFacts, Outcome, PushRow};
@@ -28,39 +27,45 @@ pub(super) async fn push(args: &PushArgs, output: &OutputArgs) -> Result<Answer,
     let shapes = Shapes::make(&context, image, args, &destinations).await?;
     let unit = |reference: &Reference| UnitName { function: reference.to_string(), target: String::new() };
     let verify = if args.verify { Verify::Hash } else { Verify::Size };
-    let shipments = Shipments::of(&shapes, verify);
+    // One reading of a shape's blobs serves every destination that takes that shape.
+    let shipments: Vec<_> = shapes.0.iter().map(|(_, shaped)| shipment(shaped, verify)).collect();
     let parties: Vec<_> = destinations
         .into_iter()
         .map(|destination| {
-            let shaped = shapes.of(&destination, args);
-            (shaped.map(|shaped| (shaped, shipments.party(shaped))), destination)
+            let index = shapes.index_of(&destination, args);
+            (index, shipments[index].as_ref().map(Shipment::party), destination)
         })
         .collect();
-    let images = side_by_side(parties, async |(share, destination): (Share<'_>, Destination)| {
-        let calls = Calls::default();
-        let (shaped, party) = match share {
-            Ok(share) => share,
-            Err(error) => return refused(&destination, error, &calls),
-        };
-        let mut image = shaped.image.clone();
-        let unit = unit(&destination.reference);
-        context.observer.event(&unit, &Event::Image { digest: image.digest.clone(), size: image.size() });
-        let teller = Teller::new(unit, context.observer.clone());
-        let registries = &context.registries;
-        let work = async {
-            let mut pushed = party.push(registries, &destination, &calls, &teller).await?;
-            for referrer in kept(registries, shaped, &mut image, &destination, &calls).await? {
-                let beside = beside(&destination, referrer);
-                pushed.add(pushing::push(registries, referrer, &beside, verify, &calls, &teller).await?);
-            }
-            Ok(pushed)
-        };
-        let result = tokio::select! {
-            result = work => result.map_err(Failure::Push),
-            () = context.interrupt.cancelled() => Err(Failure::InterruptedBefore),
-        };
-        row(&image, &destination, result, &calls)
-    })
+    let images = side_by_side(
+        parties,
+        async |(index, party, destination): (usize, Option<Party<'_>>, Destination)| {
+            let calls = Calls::default();
+            let (shaped, party) = match (&shapes.0[index].1, party) {
+                (Ok(shaped), Some(party)) => (shaped, party),
+                (Err(error), _) => return refused(&destination, error, &calls),
+                (Ok(_), None) => unreachable!("every shape that was made is shipped"),
+            };
+            let mut image = shaped.image.clone();
+            let unit = unit(&destination.reference);
+            context.observer.event(&unit, &Event::Image { digest: image.digest.clone(), size: image.size() });
+            let teller = Teller::new(unit, context.observer.clone());
+            let registries = &context.registries;
+            let work = async {
+                let mut pushed = party.push(registries, &destination, &calls, &teller).await?;
+                for referrer in kept(registries, shaped, &mut image, &destination, &calls).await? {
+                    let (beside, shipment) =
+                        (beside(&destination, referrer), Shipment::new(referrer, verify));
+                    pushed.add(shipment.party().push(registries, &beside, &calls, &teller).await?);
+                }
+                Ok(pushed)
+            };
+            let result = tokio::select! {
+                result = work => result.map_err(Failure::Push),
+                () = context.interrupt.cancelled() => Err(Failure::InterruptedBefore),
+            };
+            row(&image, &destination, result, &calls)
+        },
+    )
     .await;
     context.registries.sessions().tidied().await;
     let outcome = Outcome::of_rows(images.iter().map(|row| row.outcome), Outcome::Done);
@@ -95,36 +100,15 @@ impl Shapes {
         Ok(Self(shapes))
     }
 
-    fn of(&self, destination: &Destination, args: &PushArgs) -> Result<&Shaped, &ImageError> {
+    /// Which of them `destination` takes.
+    fn index_of(&self, destination: &Destination, args: &PushArgs) -> usize {
         let name = profile_for(destination, args).name;
-        let (_, shaped) =
-            self.0.iter().find(|(known, _)| *known == name).expect("every profile was shaped for");
-        shaped.as_ref()
+        self.0.iter().position(|(known, _)| *known == name).expect("every profile was shaped for")
     }
 }
 
-/// What one destination gets, and its share in the reading of it.
-type Share<'a> = Result<(&'a Shaped, Party<'a>), &'a ImageError>;
-
-/// One shipment for each image: what several shapes leave as it is, is read once for all their destinations.
-struct Shipments<'a>(Vec<(&'a Digest, Shipment<'a>)>);
-
-impl<'a> Shipments<'a> {
-    fn of(shapes: &'a Shapes, verify: Verify) -> Self {
-        let mut shipments: Vec<(&Digest, Shipment<'_>)> = Vec::new();
-        for shaped in shapes.0.iter().filter_map(|(_, shaped)| shaped.as_ref().ok()) {
-            if shipments.iter().all(|(digest, _)| **digest != shaped.image.digest) {
-                shipments.push((&shaped.image.digest, Shipment::new(&shaped.image, verify)));
-            }
-        }
-        Self(shipments)
-    }
-
-    /// A share for one more destination of `shaped`.
-    fn party(&self, shaped: &Shaped) -> Party<'_> {
-        let shipment = self.0.iter().find(|(digest, _)| **digest == shaped.image.digest);
-        shipment.expect("every shape has a shipment").1.party()
-    }
+fn shipment(shaped: &Result<Shaped, ImageError>, verify: Verify) -> Option<Shipment<'_>> {
+    shaped.as_ref().ok().map(|shaped| Shipment::new(&shaped.image, verify))
 }
 
 /// What is asked for, else what the destination's host is known to take.
