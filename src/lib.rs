@@ -12,6 +12,8 @@ pub mod cache;
 
 pub mod image;
 
+pub mod shape;
+
 pub mod registry;
 
 pub mod push;

@@ -16,10 +16,12 @@ mod error;
 mod inflate;
 mod kept;
 mod layout;
+pub mod media;
 mod mirrors;
 mod pick;
 mod registry;
 mod remote;
+mod save;
 mod source;
 mod spool;
 mod tar_index;
@@ -35,7 +37,6 @@ use serde::{Deserialize, Serialize};
 pub use content::{Content, Opens, Reach, Reader, Verify};
 pub use digest::{Hasher, digest_of};
 pub use error::{ImageError, ImageErrorKind};
-pub use inflate::Packing;
 pub use source::{Add, Assembly, Base, ImageSource, InvalidSource, StoredName};
 pub use world::{Tell, World};
 
@@ -88,12 +89,6 @@ pub struct Manifest {
     pub layers: Vec<Blob>,
     /// What the configuration says; `None` where it is no image's (an artifact).
     pub facts: Option<Facts>,
-    /// What sort of artifact it says it is.
-    pub artifact_type: Option<String>,
-    /// The manifest it is about, where it is about another one.
-    pub subject: Option<Digest>,
-    /// Whether it only vouches for another manifest: by its type, its subject or what its layers are.
-    pub is_attestation: bool,
 }
 
 /// What an image's configuration says, as far as it decides whether and how the image runs.
@@ -184,17 +179,9 @@ pub struct Context {
     pub world: World,
 }
 
-/// Opens the image that `source` names and, where `context` asks for a platform, picks the one for it; where that holds
-/// nobody up.
+/// Opens the image that `source` names, where that holds nobody up.
 pub async fn open_for(source: ImageSource, context: Context) -> Result<Image, ImageError> {
-    let opened = tokio::task::spawn_blocking(move || {
-        let image = open(&source, &context)?;
-        match &context.platform {
-            Some(platform) => image.pick(platform),
-            None => Ok(image),
-        }
-    });
-    match opened.await {
+    match tokio::task::spawn_blocking(move || open(&source, &context)).await {
         Ok(image) => image,
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     }

@@ -186,11 +186,13 @@ impl Walk<'_> {
             }
             Err(error) => return Err(error),
         };
-        let manifest = image.as_ref().and_then(|image| match &image.kind {
-            Kind::Manifest(manifest) => Some(&**manifest),
-            Kind::Index(_) => None,
+        // What the entry does not say the manifest may: that it is about another one, or holds nothing but statements.
+        let manifest = image.as_ref().and_then(|image| document::read_manifest(&image.manifest, None).ok());
+        let parts = manifest.as_ref().and_then(|(_, listed)| match listed {
+            Listed::Parts(parts) => Some(parts),
+            Listed::Manifests(_) => None,
         });
-        let role = if entry.is_attestation() || manifest.is_some_and(|manifest| manifest.is_attestation) {
+        let role = if entry.is_attestation() || parts.is_some_and(|parts| parts.is_attestation()) {
             Role::Attestation
         } else {
             entry
@@ -200,17 +202,14 @@ impl Walk<'_> {
                 .map_or(Role::Unstated, Role::Platform)
         };
         let about = match role {
-            Role::Attestation => {
-                entry.about().or_else(|| manifest.and_then(|manifest| manifest.subject.clone()))
-            }
+            Role::Attestation => entry.about().or_else(|| parts.and_then(|parts| parts.subject.clone())),
             Role::Platform(_) | Role::Unstated => None,
         };
         Ok(Child { digest: entry.digest.clone(), role, about, image })
     }
 
     fn parts(&self, parts: document::Parts) -> Result<Manifest, ImageError> {
-        let is_attestation = parts.is_attestation();
-        let document::Parts { config, layers, artifact_type, subject } = parts;
+        let document::Parts { config, layers, .. } = parts;
         let found = self.store.blob(&config)?;
         let text = self.document(&config, "config", found)?;
         let text =
@@ -227,7 +226,7 @@ impl Walk<'_> {
             size: config.size,
             content: Content::Bytes(text),
         };
-        Ok(Manifest { config, layers, facts, artifact_type, subject, is_attestation })
+        Ok(Manifest { config, layers, facts })
     }
 
     fn layer(&self, layer: &Descriptor) -> Result<Blob, ImageError> {

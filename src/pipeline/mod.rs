@@ -24,6 +24,7 @@ use crate::image::{Change, World};
 use crate::ledger::{Audit, Ending, Entry, History, Journal, Ledger, LedgerKey};
 use crate::progress::{Event, Observer, UnitName};
 use crate::push::Registries;
+use crate::shape::Shaper;
 use crate::shift::{Around, Clock};
 
 pub use failure::{Failure, Standing};
@@ -79,6 +80,8 @@ pub struct Context {
     pub interrupt: CancellationToken,
     /// Who is told what happens.
     pub observer: Arc<dyn Observer>,
+    /// What brings images into the shape that their targets take.
+    pub shaper: Shaper,
     /// The registries that images go to.
     pub registries: Arc<Registries>,
     /// Where images come from.

@@ -9,6 +9,7 @@ mod commit;
 mod pieces;
 mod plan;
 mod progress;
+mod referrers;
 mod writes;
 
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -22,6 +23,7 @@ use blob::Delivered;
 
 pub use plan::Commit;
 pub use progress::{BlobState, Event, Progress, Silent};
+pub use referrers::{Referrers, referrers};
 pub use writes::{Recorded, Recorder, Sender, Writes};
 
 /// Where an image goes.
@@ -87,6 +89,19 @@ pub struct Pushed {
     pub bytes_sent: u64,
     /// What became of the blobs.
     pub blobs: BlobCounts,
+}
+
+impl Pushed {
+    /// Counts what was sent for a manifest that belongs to the image too.
+    pub fn add(&mut self, other: Self) {
+        if self.outcome == PushOutcome::Unchanged {
+            self.outcome = other.outcome;
+        }
+        self.bytes_sent += other.bytes_sent;
+        self.blobs.sent += other.blobs.sent;
+        self.blobs.mounted += other.blobs.mounted;
+        self.blobs.present += other.blobs.present;
+    }
 }
 
 /// What a push had to do.

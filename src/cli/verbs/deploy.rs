@@ -67,7 +67,7 @@ async fn go(
     message: Option<&str>,
     output: &OutputArgs,
 ) -> Result<Answer, Answer> {
-    let context = context(output, mode, message);
+    let context = context(output, mode, message)?;
     let deployment = read(args, context.run)?;
     let ledger = ledger_of(&deployment, None)?;
     let wake = match mode {
