@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::archive::{Archive, of_reading};
+use super::digest::Hashing;
 use super::document::{self, Descriptor, Listed, MOST_LAYERS, REFERENCE_NAME};
 use super::error::{ImageError, ImageErrorKind};
 use super::inflate::gunzip;
@@ -229,7 +230,7 @@ fn layer(archive: &Archive, path: &str, diff_id: &Digest) -> Result<Found, Image
 
 /// The digests of a layer's bytes and, where we can unpack them, of what is in them; in one reading.
 fn digests(content: &Content, size: u64, compression: Compression) -> io::Result<(Digest, Option<Digest>)> {
-    let mut packed = Hashing { inner: content.open(size)?, hasher: Hasher::default() };
+    let mut packed = Hashing::of(content.open(size)?);
     let plain = match compression {
         Compression::Gzip => {
             let mut hasher = Hasher::default();
@@ -240,7 +241,7 @@ fn digests(content: &Content, size: u64, compression: Compression) -> io::Result
         Compression::Plain | Compression::Zstd => None,
     };
     copy_into(&mut packed, |_| ())?;
-    Ok((packed.hasher.finish(), plain))
+    Ok((packed.finish(), plain))
 }
 
 fn copy_into(from: &mut impl io::Read, mut each: impl FnMut(&[u8])) -> io::Result<()> {
@@ -250,19 +251,6 @@ fn copy_into(from: &mut impl io::Read, mut each: impl FnMut(&[u8])) -> io::Resul
             0 => return Ok(()),
             read => each(&buffer[..read]),
         }
-    }
-}
-
-struct Hashing<R> {
-    inner: R,
-    hasher: Hasher,
-}
-
-impl<R: io::Read> io::Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.hasher.update(&buffer[..read]);
-        Ok(read)
     }
 }
 
