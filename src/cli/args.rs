@@ -127,9 +127,9 @@ pub enum Verb {
     History(HistoryArgs),
     /// Send a request to a function
     Invoke(InvokeArgs),
-    /// Show what is in an image, or bring it into a destination's shape
+    /// Show what is in an image, or shape it for a destination
     Image(ImageArgs),
-    /// Show what is kept of compressed layers, or remove it
+    /// Show or clear what is kept of compressed layers
     Cache(CacheArgs),
     /// Run the cloud in a directory on this machine
     Local(LocalArgs),

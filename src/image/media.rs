@@ -19,9 +19,15 @@ pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.
 /// An image's configuration by Docker.
 pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 
-const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+/// A layer by OCI, compressed with zstd.
+pub const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+/// A layer by Docker, compressed with gzip.
+pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+/// A layer by OCI, not compressed.
+pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 const OCI_FOREIGN: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar";
-const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
+/// A layer by Docker, not compressed.
+pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
 const DOCKER_FOREIGN: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar";
 
 /// What an entry among a manifest's layers is.
@@ -100,9 +106,9 @@ pub fn layer_in(format: Format, compression: Compression) -> &'static str {
     match (format, compression) {
         (Format::Oci, Compression::Plain) => OCI_LAYER,
         (Format::Oci, Compression::Gzip) => OCI_LAYER_GZIP,
-        (Format::Oci, Compression::Zstd) => "application/vnd.oci.image.layer.v1.tar+zstd",
+        (Format::Oci, Compression::Zstd) => OCI_LAYER_ZSTD,
         (Format::Docker, Compression::Plain) => DOCKER_LAYER,
-        (Format::Docker, Compression::Gzip) => "application/vnd.docker.image.rootfs.diff.tar.gzip",
+        (Format::Docker, Compression::Gzip) => DOCKER_LAYER_GZIP,
         (Format::Docker, Compression::Zstd) => "application/vnd.docker.image.rootfs.diff.tar.zstd",
     }
 }

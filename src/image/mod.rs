@@ -89,6 +89,12 @@ pub struct Manifest {
     pub layers: Vec<Blob>,
     /// What the configuration says; `None` where it is no image's (an artifact).
     pub facts: Option<Facts>,
+    /// What sort of artifact it says it is.
+    pub artifact_type: Option<String>,
+    /// The manifest it is about, where it is about another one.
+    pub subject: Option<Digest>,
+    /// Whether it only vouches for another manifest: by its type, its subject or what its layers are.
+    pub is_attestation: bool,
 }
 
 /// What an image's configuration says, as far as it decides whether and how the image runs.

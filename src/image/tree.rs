@@ -186,13 +186,12 @@ impl Walk<'_> {
             }
             Err(error) => return Err(error),
         };
-        // What the entry does not say the manifest may: that it is about another one, or holds nothing but statements.
-        let manifest = image.as_ref().and_then(|image| document::read_manifest(&image.manifest, None).ok());
-        let parts = manifest.as_ref().and_then(|(_, listed)| match listed {
-            Listed::Parts(parts) => Some(parts),
-            Listed::Manifests(_) => None,
+        // What the entry does not say the manifest may.
+        let parts = image.as_ref().and_then(|image| match &image.kind {
+            Kind::Manifest(parts) => Some(parts),
+            Kind::Index(_) => None,
         });
-        let role = if entry.is_attestation() || parts.is_some_and(|parts| parts.is_attestation()) {
+        let role = if entry.is_attestation() || parts.is_some_and(|parts| parts.is_attestation) {
             Role::Attestation
         } else {
             entry
@@ -209,7 +208,8 @@ impl Walk<'_> {
     }
 
     fn parts(&self, parts: document::Parts) -> Result<Manifest, ImageError> {
-        let document::Parts { config, layers, .. } = parts;
+        let is_attestation = parts.is_attestation();
+        let document::Parts { config, layers, artifact_type, subject } = parts;
         let found = self.store.blob(&config)?;
         let text = self.document(&config, "config", found)?;
         let text =
@@ -226,7 +226,7 @@ impl Walk<'_> {
             size: config.size,
             content: Content::Bytes(text),
         };
-        Ok(Manifest { config, layers, facts })
+        Ok(Manifest { config, layers, facts, artifact_type, subject, is_attestation })
     }
 
     fn layer(&self, layer: &Descriptor) -> Result<Blob, ImageError> {

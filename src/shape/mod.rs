@@ -56,13 +56,14 @@ pub struct Shaped {
 pub struct Shaper {
     cache: Cache,
     turns: Arc<Semaphore>,
+    swell: pack::Swell,
 }
 
 impl Shaper {
     /// Compresses as many layers at once as there are processors, into `cache`.
     pub fn new(cache: Cache) -> Self {
         let abreast = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { cache, turns: Arc::new(Semaphore::new(abreast)) }
+        Self { cache, turns: Arc::new(Semaphore::new(abreast)), swell: pack::Swell::USUAL }
     }
 
     /// The cache it keeps layers in.

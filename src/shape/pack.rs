@@ -7,16 +7,28 @@ use longshore_contract::{Compression, Digest};
 
 use super::Shaper;
 use super::decide::{Decision, Fate};
-use crate::cache::{Bounds, Cache, Layer, PackError, Packing, Stop};
+use crate::cache::{Bounds, Layer, PackError, Packing, Stop};
 use crate::image::{Blob, Image, ImageError, ImageErrorKind, Kind};
 
-/// How large a layer may become that says nothing of it.
-const MOST: u64 = 64 << 30;
-/// How many times its own size it may become, when that is more than [`ALWAYS`]. A root file system shrinks to a half or a
-/// tenth; what shrinks to less than a two-hundredth was made to.
-const SWELLS: u64 = 200;
-/// What a layer may become however small it is.
-const ALWAYS: u64 = 1 << 30;
+/// How far a compressed layer may swell before it is taken for a bomb.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Swell {
+    /// What a layer may become however small it is.
+    pub(super) always: u64,
+    /// How many times its own size it may become beyond that.
+    pub(super) times: u64,
+    /// What no layer may become.
+    pub(super) most: u64,
+}
+
+impl Swell {
+    /// A root file system shrinks to a half or a tenth; what shrinks to less than a two-hundredth was made to.
+    pub(super) const USUAL: Self = Self { always: 1 << 30, times: 200, most: 64 << 30 };
+
+    fn of(self, size: u64) -> u64 {
+        size.saturating_mul(self.times).clamp(self.always, self.most)
+    }
+}
 
 /// The compressed form of every layer that is to have one, in their order.
 pub(super) async fn pack(
@@ -56,29 +68,20 @@ async fn one(
     stop: Stop,
 ) -> Result<Layer, ImageError> {
     let _turn = shaper.turns.acquire().await.expect("nobody closes it");
-    let cache = shaper.cache.clone();
-    let packing = tokio::task::spawn_blocking(move || compress(&cache, &layer, is, &diff_id, &source, &stop));
+    let (cache, swell) = (shaper.cache.clone(), shaper.swell);
+    let packing = tokio::task::spawn_blocking(move || {
+        let most = match is {
+            Compression::Plain => layer.size,
+            Compression::Gzip | Compression::Zstd => swell.of(layer.size),
+        };
+        let packing = Packing { diff_id: &diff_id, bounds: Bounds { most }, stop: &stop };
+        let packed = cache.pack(packing, || plain(&layer, is));
+        packed.map_err(|error| refused(&error, &layer, &source))
+    });
     match packing.await {
         Ok(packed) => packed,
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     }
-}
-
-fn compress(
-    cache: &Cache,
-    layer: &Blob,
-    is: Compression,
-    diff_id: &Digest,
-    source: &str,
-    stop: &Stop,
-) -> Result<Layer, ImageError> {
-    let most = match is {
-        Compression::Plain => layer.size,
-        Compression::Gzip | Compression::Zstd => layer.size.saturating_mul(SWELLS).clamp(ALWAYS, MOST),
-    };
-    let packing = Packing { diff_id, bounds: Bounds { most }, stop };
-    let packed = cache.pack(packing, || plain(layer, is));
-    packed.map_err(|error| refused(&error, layer, source))
 }
 
 /// The layer's uncompressed bytes.

@@ -4,7 +4,6 @@
 //! of the new one, so it is dropped whatever was asked for; where the image is the same to the byte, it can be kept.
 
 use longshore_contract::Digest;
-use serde::Deserialize;
 
 use super::pick::Voucher;
 use super::write::{Said, Written, described};
@@ -60,15 +59,10 @@ pub(super) fn keep(mut image: Image, vouchers: Vec<Voucher>, asked: Attestations
 
 /// Which manifest `voucher` names in its own words.
 fn subject(voucher: &Image) -> Option<Digest> {
-    #[derive(Deserialize)]
-    struct Said {
-        subject: Option<Subject>,
+    match &voucher.kind {
+        Kind::Manifest(parts) => parts.subject.clone(),
+        Kind::Index(_) => None,
     }
-    #[derive(Deserialize)]
-    struct Subject {
-        digest: Digest,
-    }
-    serde_json::from_slice::<Said>(&voucher.manifest).ok()?.subject.map(|subject| subject.digest)
 }
 
 /// `voucher` as a manifest that refers to `image`: the same statements, found by the image's digest and not by a list.

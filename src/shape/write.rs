@@ -109,7 +109,7 @@ pub(super) fn write(image: Image, decision: Decision, packed: Vec<Layer>) -> Res
         digest: digest_of(&manifest),
         media_type: media_type.to_owned(),
         manifest: manifest.into(),
-        kind: Kind::Manifest(Box::new(Manifest { config, layers, facts: parts.facts })),
+        kind: Kind::Manifest(Box::new(Manifest { config, layers, ..*parts })),
         changed: [image.changed, changes].concat(),
         source: image.source,
         source_digest: image.source_digest,

@@ -12,3 +12,4 @@ mod load;
 mod peers;
 mod quickstart;
 mod rollback;
+mod shape;

@@ -97,7 +97,7 @@ fn layers(image: &Image) -> BTreeMap<Digest, u64> {
 
 async fn single_facts(image: &Image, others: Option<&BTreeMap<Digest, u64>>, shaper: &Shaper) -> SingleFacts {
     let Kind::Manifest(parts) = &image.kind else { unreachable!("only single images are collected") };
-    let Manifest { config, layers, facts } = &**parts;
+    let Manifest { config, layers, facts, .. } = &**parts;
     let platform = facts.as_ref().map(|facts| facts.platform.clone());
     let mut profiles = Vec::new();
     for profile in providers::profiles() {
