@@ -101,7 +101,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
             "pipeline",
             &[
                 "image", "ledger", "manifest", "progress", "publish", "push", "registry", "rollback", "scan",
-                "shift",
+                "shape", "shift",
             ],
         ),
         ("report", &["ledger", "push"]),
