@@ -98,7 +98,9 @@ async fn an_index_goes_from_one_registry_to_another_verbatim_and_touches_no_disk
 
     // For one platform the others are not asked for, nor what vouches for them.
     let calls = Calls::default();
-    let picked = open(&source, Some("linux/arm64"), &world().counting(&calls)).await.unwrap();
+    let arm = "linux/arm64".parse().unwrap();
+    let picked =
+        open(&source, Some("linux/arm64"), &world().counting(&calls)).await.unwrap().pick(&arm).unwrap();
     assert_eq!(layers(&picked)[0].digest, digest_of(&noise(5, 2)));
     let asked = calls.to(Service::Registry);
     assert!((3..=4).contains(&asked), "{asked} requests");
@@ -303,6 +305,35 @@ async fn a_limit_on_pulls_is_told_with_a_way_around() {
     assert_eq!(error.kind, ImageErrorKind::Unavailable);
     assert!(error.message.contains("its limit on pulls is reached (100 pulls in 6 h)"), "{error}");
     assert!(error.hint.unwrap().contains("LONGSHORE_MIRRORS=127.0.0.1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_is_asked_first_and_the_registry_where_it_does_not_serve() {
+    let one = Arc::new(One::new(1_000));
+    let (served, there) = (Arc::clone(&one), Arc::clone(&one));
+    let mirror = Peer::start(move |asked| {
+        if asked.path.starts_with("/v2/hub/app/") {
+            served.says(asked)
+        } else {
+            Said::status("404 Not Found", &[])
+        }
+    });
+    let registry = Peer::start(move |asked| there.says(asked));
+    let host = registry.reference("");
+    let mirrors = format!("{}={}", host.trim_end_matches('/'), mirror.reference("hub"));
+    let notes: Arc<std::sync::Mutex<Vec<String>>> = Arc::default();
+    let heard = Arc::clone(&notes);
+    let world =
+        world().mirrored(&mirrors).unwrap().telling(Arc::new(move |line| heard.lock().unwrap().push(line)));
+
+    let image = open(&registry.reference("app:1"), None, &world).await.unwrap();
+    assert_eq!(read(&layers(&image)[0]).await.unwrap(), one.layer);
+    assert!(registry.asked().is_empty(), "{:?}", registry.asked());
+
+    open(&registry.reference("other:1"), None, &world).await.unwrap();
+    assert!(!registry.asked().is_empty());
+    let notes = notes.lock().unwrap();
+    assert!(notes[0].contains("from 127.0.0.1") && notes[1].contains("does not serve it"), "{notes:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -253,12 +253,15 @@ pub struct DeployArgs {
     pub message: Option<String>,
 }
 
+const SOURCE: &str = "The image: docker-daemon:NAME, docker-archive:FILE[:NAME],
+oci:DIR[:TAG], oci-archive:FILE or HOST/PATH[:TAG]";
+
 /// Arguments of `push`.
 #[derive(Debug, Args)]
 #[command(help_template = HELP)]
 pub struct PushArgs {
     /// The image.
-    #[arg(value_name = "SOURCE", help = "The image: oci:DIR[:TAG] or oci-archive:FILE")]
+    #[arg(value_name = "SOURCE", help = SOURCE)]
     pub source: String,
     /// Where to.
     #[arg(value_name = "DESTINATION", required = true, help = "Where to, as HOST/PATH[:TAG]")]

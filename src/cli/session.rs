@@ -44,7 +44,7 @@ pub(super) enum Mode {
 /// ends in order on a signal; one that only reads is simply ended by it.
 pub(super) fn context(args: &OutputArgs, mode: Mode, message: Option<&str>) -> Result<Context, Answer> {
     let lookup = |name: &str| std::env::var(name).ok();
-    let shaper = Shaper::new(kept::cache(&|name| std::env::var_os(name)).map_err(invalid)?);
+    let cache = kept::cache(&|name| std::env::var_os(name)).map_err(invalid)?;
     let (clock, writes): (Arc<dyn Clock>, Box<dyn Writes>) = match mode {
         Mode::Real | Mode::Reading => (Arc::new(SystemClock::start()), Box::new(Sender)),
         Mode::Rehearsal => (Arc::new(ImpatientClock::start()), Box::new(Recorder::default())),
@@ -63,8 +63,8 @@ pub(super) fn context(args: &OutputArgs, mode: Mode, message: Option<&str>) -> R
             Mode::Real | Mode::Reading => observer,
             Mode::Rehearsal => rehearsal::observer(observer),
         },
-        world: World::from_environment(registries.sessions().clone(), shaper.cache().clone()),
-        shaper,
+        world: World::from_environment(registries.sessions().clone(), cache.clone()),
+        shaper: Shaper::new(cache),
         registries: Arc::new(registries),
     })
 }

@@ -9,12 +9,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use longshore_contract::Compression;
 
 use super::Content;
 use super::content::Part;
 use super::document::Descriptor;
 use super::error::{ImageError, ImageErrorKind};
-use super::inflate::{self, Packing};
+use super::inflate;
+use super::media::compression_by;
 use super::spool::{Place, Spooling};
 use super::tar_index::{self, Index};
 use super::tree::Store;
@@ -38,20 +40,20 @@ impl Archive {
         let shown = path.display().to_string();
         let failed = |error: io::Error| of_reading(&name, &shown, &error);
         let file = open_regular(path).map_err(failed)?;
-        let mut magic = [0; inflate::MAGIC];
-        let read = file.read_at(&mut magic, 0).map_err(failed)?;
-        match Packing::of(&magic[..read]) {
-            Packing::Zstd => {
+        let mut first = [0; 4];
+        let read = file.read_at(&mut first, 0).map_err(failed)?;
+        match compression_by(&first[..read]) {
+            Compression::Zstd => {
                 let message = "the archive is compressed with zstd, which is not read";
                 Err(ImageError::new(ImageErrorKind::Unsupported, &name, message)
                     .hint("decompress it first: zstd -d FILE"))
             }
-            Packing::Gzip => {
+            Compression::Gzip => {
                 let packed = file.metadata().map_err(failed)?.len();
                 let plain = inflate::gunzip(io::BufReader::with_capacity(1 << 18, file), packed);
                 Self::spooled(plain, name, &shown, world)
             }
-            Packing::None => {
+            Compression::Plain => {
                 let Index { files, links } = tar_index::read(&file).map_err(failed)?;
                 let files = files.into_iter().map(|(name, entry)| (name, Place::Here(entry))).collect();
                 Ok(Self { name, file: Arc::new(file), files, links })

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +11,6 @@ use bytes::Bytes;
 use longshore_contract::Repository;
 
 use super::beneath::Beneath;
-use super::inflate::{self, Packing};
 
 /// Where a blob's bytes are. Clones read the same bytes.
 #[derive(Debug, Clone)]
@@ -114,13 +113,6 @@ impl Content {
         }
     }
 
-    /// How the `size` bytes are packed, told by how they begin; what is elsewhere is asked for them.
-    pub fn packing(&self, size: u64) -> io::Result<Packing> {
-        let mut beginning = Vec::new();
-        io::Read::take(self.open(size)?, inflate::MAGIC as u64).read_to_end(&mut beginning)?;
-        Ok(Packing::of(&beginning))
-    }
-
     /// All of an open file, which holds `length` bytes.
     pub fn file(file: Arc<File>, length: u64) -> Self {
         Self::Part(Part { file, offset: 0, length })
@@ -204,6 +196,7 @@ impl io::Read for Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read as _;
 
     #[test]
     fn every_kind_of_content_reads_the_same_bytes_twice() {

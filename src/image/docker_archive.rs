@@ -6,17 +6,16 @@
 use std::io::{self, Read as _};
 
 use bytes::Bytes;
-use longshore_contract::Digest;
+use longshore_contract::{Compression, Digest, Format};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::archive::{Archive, of_reading};
-use super::document::{
-    self, DOCKER_CONFIG, DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_MANIFEST, Descriptor, Listed, MOST_LAYERS,
-    OCI_CONFIG, OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, OCI_MANIFEST, REFERENCE_NAME,
-};
+use super::digest::Hashing;
+use super::document::{self, Descriptor, Listed, MOST_LAYERS, REFERENCE_NAME};
 use super::error::{ImageError, ImageErrorKind};
-use super::inflate::{MAGIC, Packing, gunzip};
+use super::inflate::gunzip;
+use super::media::{compression_by, config_in, layer_in, manifest_in};
 use super::source::StoredName;
 use super::tree::{self, DOCUMENT_LIMIT, Store as _};
 use super::{Blob, Content, Hasher, Image, Kind, Manifest, Origin, digest_of};
@@ -151,11 +150,11 @@ fn image(archive: &Archive, saved: Saved) -> Result<Image, ImageError> {
     for (path, diff_id) in paths.iter().zip(&facts.diff_ids) {
         layers.push(layer(archive, path, diff_id)?);
     }
-    let types = Types::of(&layers);
-    let layers: Vec<Blob> = layers.into_iter().map(|found| found.blob(&types)).collect();
+    let format = format_for(&layers);
+    let layers: Vec<Blob> = layers.into_iter().map(|found| found.blob(format)).collect();
     let size = config.len() as u64;
     let config = Blob {
-        media_type: types.config.to_owned(),
+        media_type: config_in(format).to_owned(),
         digest: config_digest,
         size,
         content: Content::Bytes(config),
@@ -164,7 +163,7 @@ fn image(archive: &Archive, saved: Saved) -> Result<Image, ImageError> {
         |blob: &Blob| json!({"mediaType": blob.media_type, "size": blob.size, "digest": blob.digest});
     let manifest = json!({
         "schemaVersion": 2,
-        "mediaType": types.manifest,
+        "mediaType": manifest_in(format),
         "config": described(&config),
         "layers": layers.iter().map(described).collect::<Vec<_>>(),
     });
@@ -173,7 +172,7 @@ fn image(archive: &Archive, saved: Saved) -> Result<Image, ImageError> {
     Ok(Image {
         source_digest: digest.clone(),
         digest,
-        media_type: types.manifest.to_owned(),
+        media_type: manifest_in(format).to_owned(),
         manifest,
         kind: Kind::Manifest(Box::new(Manifest {
             config,
@@ -191,50 +190,23 @@ fn image(archive: &Archive, saved: Saved) -> Result<Image, ImageError> {
 
 /// A layer as it lies in the archive.
 struct Found {
-    packing: Packing,
+    compression: Compression,
     digest: Digest,
     size: u64,
     content: Content,
 }
 
 impl Found {
-    fn blob(self, types: &Types) -> Blob {
-        let media_type = match self.packing {
-            Packing::None => types.plain,
-            Packing::Gzip => types.gzip,
-            Packing::Zstd => OCI_LAYER_ZSTD,
-        };
-        Blob {
-            media_type: media_type.to_owned(),
-            digest: self.digest,
-            size: self.size,
-            content: self.content,
-        }
+    fn blob(self, format: Format) -> Blob {
+        let media_type = layer_in(format, self.compression).to_owned();
+        Blob { media_type, digest: self.digest, size: self.size, content: self.content }
     }
 }
 
-/// The words of one family of manifests.
-struct Types {
-    manifest: &'static str,
-    config: &'static str,
-    plain: &'static str,
-    gzip: &'static str,
-}
-
-impl Types {
-    /// Docker's own, as what is read is; docker has no word for zstd.
-    fn of(layers: &[Found]) -> Self {
-        if layers.iter().any(|layer| layer.packing == Packing::Zstd) {
-            Self { manifest: OCI_MANIFEST, config: OCI_CONFIG, plain: OCI_LAYER, gzip: OCI_LAYER_GZIP }
-        } else {
-            Self {
-                manifest: DOCKER_MANIFEST,
-                config: DOCKER_CONFIG,
-                plain: DOCKER_LAYER,
-                gzip: DOCKER_LAYER_GZIP,
-            }
-        }
-    }
+/// Docker's own format, as what is read is; docker's has no zstd that anybody reads.
+fn format_for(layers: &[Found]) -> Format {
+    let zstd = layers.iter().any(|layer| layer.compression == Compression::Zstd);
+    if zstd { Format::Oci } else { Format::Docker }
 }
 
 /// Finds a layer. A plain one has the diff id as its digest, and whoever takes it compares it, as with a layout's blobs; a
@@ -251,13 +223,13 @@ fn layer(archive: &Archive, path: &str, diff_id: &Digest) -> Result<Found, Image
         _ => of_reading(archive.name(), &what, error),
     };
     let mut beginning = Vec::new();
-    let read = content.open(size).and_then(|reader| reader.take(MAGIC as u64).read_to_end(&mut beginning));
+    let read = content.open(size).and_then(|reader| reader.take(4).read_to_end(&mut beginning));
     read.map_err(|error| failed(&error))?;
-    let packing = Packing::of(&beginning);
-    let digest = match packing {
-        Packing::None => diff_id.clone(),
-        Packing::Gzip | Packing::Zstd => {
-            let (digest, plain) = digests(&content, size, packing).map_err(|error| failed(&error))?;
+    let compression = compression_by(&beginning);
+    let digest = match compression {
+        Compression::Plain => diff_id.clone(),
+        Compression::Gzip | Compression::Zstd => {
+            let (digest, plain) = digests(&content, size, compression).map_err(|error| failed(&error))?;
             if let Some(plain) = plain.filter(|plain| plain != diff_id) {
                 let message =
                     format!("layer {} holds {plain}, and the configuration says {diff_id}", shown(path));
@@ -266,23 +238,23 @@ fn layer(archive: &Archive, path: &str, diff_id: &Digest) -> Result<Found, Image
             digest
         }
     };
-    Ok(Found { packing, digest, size, content })
+    Ok(Found { compression, digest, size, content })
 }
 
 /// The digests of a layer's bytes and, where we can unpack them, of what is in them; in one reading.
-fn digests(content: &Content, size: u64, packing: Packing) -> io::Result<(Digest, Option<Digest>)> {
-    let mut packed = Hashing { inner: content.open(size)?, hasher: Hasher::default() };
-    let plain = match packing {
-        Packing::Gzip => {
+fn digests(content: &Content, size: u64, compression: Compression) -> io::Result<(Digest, Option<Digest>)> {
+    let mut packed = Hashing::of(content.open(size)?);
+    let plain = match compression {
+        Compression::Gzip => {
             let mut hasher = Hasher::default();
             let mut inflated = gunzip(io::BufReader::with_capacity(1 << 17, &mut packed), size);
             copy_into(&mut inflated, |piece| hasher.update(piece))?;
             Some(hasher.finish())
         }
-        Packing::None | Packing::Zstd => None,
+        Compression::Plain | Compression::Zstd => None,
     };
     copy_into(&mut packed, |_| ())?;
-    Ok((packed.hasher.finish(), plain))
+    Ok((packed.finish(), plain))
 }
 
 fn copy_into(from: &mut impl io::Read, mut each: impl FnMut(&[u8])) -> io::Result<()> {
@@ -292,19 +264,6 @@ fn copy_into(from: &mut impl io::Read, mut each: impl FnMut(&[u8])) -> io::Resul
             0 => return Ok(()),
             read => each(&buffer[..read]),
         }
-    }
-}
-
-struct Hashing<R> {
-    inner: R,
-    hasher: Hasher,
-}
-
-impl<R: io::Read> io::Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.hasher.update(&buffer[..read]);
-        Ok(read)
     }
 }
 

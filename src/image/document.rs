@@ -7,10 +7,7 @@ use longshore_contract::{Digest, Platform};
 use serde::Deserialize;
 
 use super::Facts;
-pub(super) use super::media::{
-    DOCKER_CONFIG, DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_LIST, DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX,
-    OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, OCI_MANIFEST,
-};
+use super::media::{DOCKER_CONFIG, DOCKER_LIST, DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST};
 
 pub(super) const REFERENCE_NAME: &str = "org.opencontainers.image.ref.name";
 const REFERENCE_TYPE: &str = "vnd.docker.reference.type";

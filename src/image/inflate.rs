@@ -1,35 +1,8 @@
-//! How bytes are packed, told by how they begin, and unpacking what may be a bomb.
+//! Unpacking what may be a bomb.
 
 use std::io::{self, BufRead, Read};
 
 use flate2::bufread::MultiGzDecoder;
-
-/// How bytes are packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Packing {
-    /// Not at all, as far as the first bytes tell.
-    None,
-    /// gzip.
-    Gzip,
-    /// Zstandard.
-    Zstd,
-}
-
-/// How many bytes tell.
-pub(super) const MAGIC: usize = 4;
-
-impl Packing {
-    /// Told by the first bytes; four are enough.
-    pub fn of(beginning: &[u8]) -> Self {
-        match beginning {
-            [0x1f, 0x8b, ..] => Self::Gzip,
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
-            // A skippable frame, as seekable formats begin with.
-            [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
-            _ => Self::None,
-        }
-    }
-}
 
 /// More than this is never inflated.
 const MOST: u64 = 64 << 30;
@@ -74,20 +47,6 @@ impl<R: Read> Read for Bounded<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn packing_is_told_by_the_first_bytes() {
-        for (bytes, packing) in [
-            (&[0x1f, 0x8b, 8, 0][..], Packing::Gzip),
-            (&[0x28, 0xb5, 0x2f, 0xfd][..], Packing::Zstd),
-            (&[0x5e, 0x2a, 0x4d, 0x18][..], Packing::Zstd),
-            (&[0x28][..], Packing::None),
-            (b"./ab", Packing::None),
-            (b"", Packing::None),
-        ] {
-            assert_eq!(Packing::of(bytes), packing, "{bytes:x?}");
-        }
-    }
 
     #[test]
     fn what_grows_as_no_file_system_does_is_stopped() {

@@ -66,6 +66,16 @@ impl LayerKind {
     }
 }
 
+/// How bytes that begin so are compressed; four of them tell. A tar begins with a name or with zeros, never with these.
+pub fn compression_by(first: &[u8]) -> Compression {
+    match first {
+        [0x1f, 0x8b, ..] => Compression::Gzip,
+        // A frame, or one that is passed over (as estargz's cousins begin).
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
+        _ => Compression::Plain,
+    }
+}
+
 /// The format of a manifest of this media type; `None` where it is no single manifest's.
 pub fn format_of(media_type: &str) -> Option<Format> {
     match media_type {
@@ -114,6 +124,20 @@ mod tests {
             for compression in [Compression::Plain, Compression::Gzip, Compression::Zstd] {
                 assert_eq!(LayerKind::of(layer_in(format, compression)), LayerKind::Tar(compression));
             }
+        }
+    }
+
+    #[test]
+    fn the_first_bytes_tell_the_compression() {
+        for (first, found) in [
+            (&[0x1f, 0x8b, 8, 0][..], Compression::Gzip),
+            (&[0x28, 0xb5, 0x2f, 0xfd], Compression::Zstd),
+            (&[0x50, 0x2a, 0x4d, 0x18], Compression::Zstd),
+            (b"bin/", Compression::Plain),
+            (&[0; 4], Compression::Plain),
+            (b"", Compression::Plain),
+        ] {
+            assert_eq!(compression_by(first), found, "{first:?}");
         }
     }
 

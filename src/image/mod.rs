@@ -39,7 +39,6 @@ use serde::{Deserialize, Serialize};
 pub use content::{Content, Opens, Reach, Reader, Verify};
 pub use digest::{Hasher, digest_of};
 pub use error::{ImageError, ImageErrorKind};
-pub use inflate::Packing;
 pub use source::{Add, Assembly, Base, ImageSource, InvalidSource, StoredName};
 pub use world::{Tell, World};
 

@@ -17,7 +17,7 @@ use super::{Content, Hasher};
 use crate::registry::{Access, RegistryError, RegistryErrorKind};
 
 /// How many pieces, of some hundred kilobytes at most, are on their way from the connection to the reader.
-const AHEAD: usize = 4;
+const AHEAD: usize = 2;
 /// So many bytes later a connection that breaks is a new misfortune, and patience begins anew.
 const GOOD_PROGRESS: u64 = 4 << 20;
 /// However far each try comes, this many are enough.

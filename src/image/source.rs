@@ -208,8 +208,9 @@ impl FromStr for ImageSource {
             };
         };
         let name = |text: &str| {
-            text.parse()
-                .map_err(|_| malformed("an image's name (NAME[:TAG]) or id (sha256:…) is expected behind it"))
+            text.parse().map_err(|_| {
+                malformed("an image's name (NAME[:TAG]) or id (sha256:…) is expected behind the scheme")
+            })
         };
         // The first colon ends a path, as in skopeo: a name may hold colons of its own.
         let (path, name_text) = match rest.split_once(':') {

@@ -186,11 +186,12 @@ impl Walk<'_> {
             }
             Err(error) => return Err(error),
         };
-        let manifest = image.as_ref().and_then(|image| match &image.kind {
-            Kind::Manifest(manifest) => Some(&**manifest),
+        // What the entry does not say the manifest may.
+        let parts = image.as_ref().and_then(|image| match &image.kind {
+            Kind::Manifest(parts) => Some(parts),
             Kind::Index(_) => None,
         });
-        let role = if entry.is_attestation() || manifest.is_some_and(|manifest| manifest.is_attestation) {
+        let role = if entry.is_attestation() || parts.is_some_and(|parts| parts.is_attestation) {
             Role::Attestation
         } else {
             entry
@@ -200,9 +201,7 @@ impl Walk<'_> {
                 .map_or(Role::Unstated, Role::Platform)
         };
         let about = match role {
-            Role::Attestation => {
-                entry.about().or_else(|| manifest.and_then(|manifest| manifest.subject.clone()))
-            }
+            Role::Attestation => entry.about().or_else(|| parts.and_then(|parts| parts.subject.clone())),
             Role::Platform(_) | Role::Unstated => None,
         };
         Ok(Child { digest: entry.digest.clone(), role, about, image })

@@ -52,6 +52,11 @@ impl World {
         }
     }
 
+    /// The same with these mirrors, as `LONGSHORE_MIRRORS` would name them.
+    pub fn mirrored(self, mirrors: &str) -> Result<Self, String> {
+        Ok(Self { mirrors: Ok(mirrors.parse()?), ..self })
+    }
+
     /// The same, speaking plain http to `hosts` too, as far as they are no loopback.
     pub fn plain_http(self, hosts: &[String]) -> Self {
         Self { plain_http: hosts.to_vec(), ..self }

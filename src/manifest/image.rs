@@ -24,8 +24,8 @@ impl FromText for ImageText {
     fn leaf() -> Leaf {
         Leaf {
             word: "an image".into(),
-            expected: "`docker-daemon:NAME`, `docker-archive:FILE[:NAME]`, `oci:DIRECTORY[:TAG]`, `oci-archive:FILE`, a \
-                       reference (`HOST/PATH[:TAG][@DIGEST]`) or `{ assemble: … }`"
+            expected: "`docker-daemon:NAME`, `docker-archive:FILE[:NAME]`, `oci:DIRECTORY[:TAG]`, `oci-archive:FILE`, \
+                       `HOST/PATH[:TAG]` or `{ assemble: … }`"
                 .to_owned(),
             form: Form::Text("^((docker-daemon|docker-archive|oci|oci-archive):.+|[^\\s]+)$"),
         }
@@ -73,7 +73,7 @@ impl FromText for BaseText {
     fn leaf() -> Leaf {
         Leaf {
             word: "a base".into(),
-            expected: "`scratch`, or an image as `image:` takes it (`docker-daemon:NAME`, `oci:DIRECTORY[:TAG]`, a reference, …)"
+            expected: "`scratch`, or what `image:` takes: `docker-daemon:NAME`, `oci:DIRECTORY[:TAG]`, `HOST/PATH[:TAG]`, …"
                 .to_owned(),
             form: Form::Text("^((docker-daemon|docker-archive|oci|oci-archive):.+|[^\\s]+)$"),
         }

@@ -4,7 +4,8 @@ use std::io::Read as _;
 
 use longshore_contract::{Compression, Profile, Taken};
 
-use crate::image::{Blob, Image, ImageError, ImageErrorKind, Kind, Origin, Packing, Reach};
+use crate::image::media::compression_by;
+use crate::image::{Blob, Image, ImageError, ImageErrorKind, Kind, Origin, Reach};
 
 /// How each layer of a single image is compressed by its first bytes; `None` where they were not looked at: they are remote,
 /// or nothing depends on them.
@@ -39,9 +40,5 @@ fn look(layer: &Blob, source: &str) -> Result<Option<Compression>, ImageError> {
     };
     let mut first = Vec::with_capacity(4);
     layer.content.open(layer.size).map_err(failed)?.take(4).read_to_end(&mut first).map_err(failed)?;
-    Ok(Some(match Packing::of(&first) {
-        Packing::None => Compression::Plain,
-        Packing::Gzip => Compression::Gzip,
-        Packing::Zstd => Compression::Zstd,
-    }))
+    Ok(Some(compression_by(&first)))
 }

@@ -61,12 +61,15 @@ impl Said {
     fn write(&self, stream: &mut TcpStream) -> std::io::Result<()> {
         stream.write_all(format!("{}connection: close\r\n\r\n", self.head).as_bytes())?;
         stream.write_all(&self.body)?;
-        while self.endless {
+        if !self.endless {
+            return stream.flush();
+        }
+        // Until the client has enough of it.
+        loop {
             stream.write_all(b"1000\r\n")?;
             stream.write_all(&[b' '; 0x1000])?;
             stream.write_all(b"\r\n")?;
         }
-        stream.flush()
     }
 }
 
