@@ -125,7 +125,8 @@ def measure(command, environment):
 
 
 def find_binary():
-    found = [path for path in ROOT.glob("target/**/longshore") if path.parent.name == "dist" and path.is_file()]
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    found = [path for path in target.glob("**/longshore") if path.parent.name == "dist" and path.is_file()]
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
@@ -211,7 +212,7 @@ def main():
 
     size = given.layers * given.mib
     table(f"{given.layers} layers of {given.mib:g} MiB ({size:g} MiB) to an empty registry, {given.n} rounds", pushed)
-    table(f"the same again: everything is there ({max(requests)} request of ours)", again)
+    table(f"the same again: everything is there ({max(requests)} requests of ours at most)", again)
     if given.check:
         check(pushed, again, requests)
 

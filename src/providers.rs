@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use longshore_contract::{Compression, Format, Profile, Registration, Taken};
 
-use crate::registry::{KnownRegistry, Mounts, PLAIN};
+use crate::registry::{KnownRegistry, PLAIN};
 
 /// The clouds, in the order they are listed to people.
 pub fn registrations() -> &'static [Registration] {
@@ -105,7 +105,6 @@ pub const REGISTRIES: &[KnownRegistry] = &[
         hosts: &["public.ecr.aws"],
         login: Some("the user AWS and `aws ecr-public get-login-password --region us-east-1`"),
         uploads: 6,
-        mounts: Mounts::Never,
         repositories: Some("aws ecr-public create-repository --region us-east-1"),
         limits: Some("ECR Public lets everybody pull a little and accounts more: log in"),
         ..PLAIN
@@ -124,7 +123,6 @@ pub const REGISTRIES: &[KnownRegistry] = &[
         login: Some(
             "the account's name and the registry's own password, or a temporary token of the instance",
         ),
-        fixed_tag_codes: &["TAG_INVALID", "TAG_IMMUTABLE"],
         repositories: Some("the first part of its path must be a namespace that exists"),
         ..PLAIN
     },

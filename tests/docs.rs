@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use longshore::providers;
+use longshore::registry::{KnownRegistry, Mounts, PLAIN, PUBLIC_REGISTRIES};
 use longshore::report::Outcome;
 use longshore_contract::Taken;
 
@@ -68,4 +70,52 @@ fn the_page_of_shapes_lists_the_profiles_as_they_are() {
     compare("docs/shaping.md", &page);
     let page = with_part("docs/shaping.md", "hosts", &hosts);
     compare("docs/shaping.md", &page);
+}
+
+#[test]
+fn the_page_of_registries_is_what_the_code_says() {
+    let mut page = String::from(
+        "# Registries\n\n\
+         <!-- generated from src/registry/public.rs and src/providers.rs: UPDATE_DOCS=1 cargo test --test docs -->\n\n\
+         Any registry that keeps to the OCI distribution specification can be pushed to. What some do that the specification \
+         leaves open is known by their host, or by what they call themselves when they ask for a token. A blob is always sent in \
+         one request, and an upload that broke off is begun anew: no registry is sent chunks and none is asked to go on in the \
+         middle. Plain http is spoken on loopback; elsewhere `--plain-http HOST` or `plain_http: true` allows it.\n\n\
+         Logins are read from where docker, podman and skopeo keep them (`REGISTRY_AUTH_FILE`, `~/.docker/config.json` with its \
+         helpers, `containers/auth.json`) and are never written.\n",
+    );
+    for known in PUBLIC_REGISTRIES.iter().chain(providers::REGISTRIES).chain([&PLAIN]) {
+        let KnownRegistry { name, hosts, services, answers_at, login_keys, login, exchange, .. } = known;
+        let KnownRegistry { uploads, mounts, fixed_tag_codes, repositories, limits, .. } = known;
+        let _ = writeln!(page, "\n## {}{}\n", name[..1].to_uppercase(), &name[1..]);
+        let code =
+            |words: &[&str]| words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+        let mut line = |what: &str, text: String| {
+            if !text.is_empty() {
+                let _ = writeln!(page, "- {what}: {text}");
+            }
+        };
+        line("hosts", code(hosts));
+        line("calls itself", code(services));
+        line("answers at", code(answers_at.as_slice()));
+        line("called in files of logins", code(login_keys));
+        line("login", login.unwrap_or_default().to_owned());
+        if let Some(exchange) = exchange {
+            let text = format!(
+                "the password of `{}` is a token; one that is not the registry's own is exchanged at `/{}`",
+                exchange.user, exchange.path
+            );
+            line("exchange", text);
+        }
+        line("repositories", repositories.unwrap_or_default().to_owned());
+        line("blobs at once", uploads.to_string());
+        let mounts = match mounts {
+            Mounts::Tried => "a blob that another repository is known to hold is taken over from there",
+            Mounts::Never => "it takes no blob over from another repository, and is not asked to",
+        };
+        line("mounts", mounts.to_owned());
+        line("a tag that may not move is told by", code(fixed_tag_codes));
+        line("limits", limits.unwrap_or_default().to_owned());
+    }
+    compare("docs/registries.md", &page);
 }

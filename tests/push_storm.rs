@@ -49,7 +49,7 @@ fn layout(seed: u64) -> Layout {
         })
         .collect();
     let layers: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
-    if seed % 3 > 0 {
+    if !seed.is_multiple_of(3) {
         return Layout::with_layers(&layers);
     }
     let mut layout = Layout::new();

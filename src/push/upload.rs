@@ -16,7 +16,7 @@ pub(super) enum Begun {
     /// The registry has taken the blob over from another repository.
     Mounted,
     /// It waits for the bytes.
-    Open(Upload),
+    Open(Box<Upload>),
 }
 
 /// An upload that is open. Dropped before it is [`finished`](Upload::finished), the registry is told to forget it, in a
@@ -50,13 +50,13 @@ pub(super) async fn begin(
     {
         match answer.status() {
             StatusCode::CREATED => return Ok(Begun::Mounted),
-            StatusCode::ACCEPTED => return Ok(Begun::Open(Upload::at(access, &answer, digest)?)),
+            StatusCode::ACCEPTED => return Ok(Begun::Open(Box::new(Upload::at(access, &answer, digest)?))),
             status => tracing::debug!(%status, from, "a blob was not taken over"),
         }
     }
     let opened = access.send(access.request("begin upload", Method::POST, "blobs/uploads/").await?).await?;
     match opened.status() {
-        StatusCode::ACCEPTED => Ok(Begun::Open(Upload::at(access, &opened, digest)?)),
+        StatusCode::ACCEPTED => Ok(Begun::Open(Box::new(Upload::at(access, &opened, digest)?))),
         StatusCode::NOT_FOUND => {
             let mut error = access.refused("begin upload", opened).await;
             if error.kind == RegistryErrorKind::Refused {

@@ -13,7 +13,7 @@ pub struct RegistryError {
     /// What sort of failure it is.
     pub kind: RegistryErrorKind,
     /// What was to be done, and where.
-    pub errand: Errand,
+    pub errand: Box<Errand>,
     /// What happened, in one line; digests, hosts and the registry's own words are in it.
     pub message: String,
     /// What to do next, where we know.
@@ -94,7 +94,7 @@ impl RegistryError {
     pub(crate) fn new(kind: RegistryErrorKind, errand: &Errand, message: impl Into<String>) -> Self {
         Self {
             kind,
-            errand: errand.clone(),
+            errand: Box::new(errand.clone()),
             message: message.into(),
             hint: None,
             errors: Box::default(),

@@ -52,8 +52,6 @@ pub const REGISTRIES: &[KnownRegistry] = &[
         ),
         exchange: Some(&Exchange { user: "00000000-0000-0000-0000-000000000000", path: "oauth2/exchange" }),
         uploads: WIDE,
-        // A locked tag, in its words.
-        fixed_tag_codes: &["TAG_INVALID", "DENIED_LOCKED"],
         ..PLAIN
     },
     KnownRegistry {
