@@ -238,6 +238,19 @@ async fn ten_gibibytes_of_zeros_in_a_layer_that_has_to_be_looked_into() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn ten_gibibytes_of_zeros_in_a_layer_that_has_to_be_compressed_anew() {
+    const ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+    let mut layout = Layout::new();
+    let layer = layout.blob(ZSTD, &bombs::zstd(10 << 30));
+    listed(&mut layout, std::slice::from_ref(&layer));
+    let registry = Double::honest().await;
+    let source = format!("oci:{}", layout.path().display());
+    let digest = layer["digest"].as_str().unwrap();
+    refused(&source, &registry.reference("a:v1"), &["--profile", "docker"], &[digest]);
+    assert_eq!(registry.count("POST", "/blobs/"), 0, "something was sent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn links_in_an_archive_lead_nowhere_outside_and_not_in_circles() {
     let scratch = Scratch::empty();
     let config = json!({"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": [digest_of(b"")]}});

@@ -51,3 +51,10 @@ pub(crate) fn gzip_of_tar(path: &Path, name: &str, size: u64) -> u64 {
     }
     file.metadata().unwrap().len()
 }
+
+/// `size` zeros in zstd frames that are copies of each other.
+pub(crate) fn zstd(size: u64) -> Vec<u8> {
+    const PIECE: usize = 64 << 20;
+    let frame = zstd::encode_all(std::io::Read::take(std::io::repeat(0), PIECE as u64), 1).unwrap();
+    frame.repeat(usize::try_from(size).unwrap().div_ceil(PIECE))
+}
