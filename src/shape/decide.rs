@@ -96,7 +96,7 @@ impl Judge<'_> {
     fn platform(&self, platform: &Platform) -> Result<(), ImageError> {
         let takes = |text: &&str| text.parse::<Platform>().is_ok_and(|taken| platform.serves(&taken));
         let Profile { platforms, name, .. } = self.profile;
-        if platforms.is_empty() || platforms.iter().any(|text| takes(text)) {
+        if platforms.is_empty() || platforms.iter().any(takes) {
             return Ok(());
         }
         let message = format!("it is for {platform}, and {name} runs {}", platforms.join(" or "));
