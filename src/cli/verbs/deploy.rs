@@ -77,7 +77,7 @@ async fn go(
     words: Words<'_>,
     output: &OutputArgs,
 ) -> Result<Answer, Answer> {
-    let context = context(output, mode, words.message);
+    let context = context(output, mode, words.message)?;
     let deployment = read(args, context.run)?;
     let ledger = ledger_of(&deployment, None)?;
     let wake = match mode {
