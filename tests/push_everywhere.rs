@@ -126,7 +126,7 @@ async fn every_source_arrives_at_a_registry_whose_tokens_live_for_a_second() {
     let realm = format!("http://{}/token", tokens.address);
     let registry = Registry::start(&Auth::Token(realm), &Transport::Http);
     let host = &registry.host;
-    every_source(host, Some("ann:p"), |name| basic(&format!("{host}/{name}"), "ann", "p")).await;
+    every_source(host, Some("bob:q"), |name| basic(&format!("{host}/{name}"), "ann", "p")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
