@@ -110,7 +110,7 @@ const PROFILE: Profile = Profile {
     indexes: Taken::No,
     others: Taken::No,
     formats: &[Format::Oci, Format::Docker],
-    layers: &[Compression::Plain, Compression::Gzip],
+    layers: &[Compression::Plain, Compression::Gzip, Compression::Zstd],
     platforms: &[],
     hosts: &[],
 };
