@@ -52,6 +52,12 @@ fn is_blob_put(seen: &Seen) -> bool {
     seen.method == "PUT" && seen.path.contains("/blobs/uploads/")
 }
 
+/// Whether a question for a blob is for one that the registry keeps at another host.
+fn is_kept_in(store: &Double, seen: &Seen) -> bool {
+    let name = seen.path.rsplit('/').next().unwrap_or_default();
+    seen.method == "HEAD" && seen.path.contains("/blobs/") && store.holds(name)
+}
+
 /// A registry that wants a token, and `/token` that hands them out. The first is good for `uses` requests only.
 async fn with_tokens(uses: usize, hook: impl Fn(&Seen) -> Option<Act> + Send + Sync + 'static) -> Double {
     let address = std::sync::Arc::new(std::sync::OnceLock::new());
@@ -339,11 +345,16 @@ async fn without_the_digest_header_the_manifest_itself_is_compared() {
 async fn an_upload_on_another_host_gets_the_bytes_and_no_credentials() {
     let elsewhere = Double::start(|_, _| Act::Serve).await;
     let place = format!("http://{}/v2/x/blobs/uploads/1?_state=secret%2Bstate&part=1", elsewhere.address);
+    let store = elsewhere.clone();
     let double = Double::start(move |seen, _| {
         if seen.authorization.is_none() {
             return Act::Answer(reply(401, &[("www-authenticate", "Basic realm=\"r\"")], ""));
         }
-        if seen.method == "POST" { Act::Answer(reply(202, &[("location", &place)], "")) } else { Act::Serve }
+        match seen.method.as_str() {
+            "POST" => Act::Answer(reply(202, &[("location", &place)], "")),
+            _ if is_kept_in(&store, seen) => Act::Answer(reply(200, &[], "")),
+            _ => Act::Serve,
+        }
     })
     .await;
     let layer = noise(300_000, 1);
@@ -362,7 +373,7 @@ async fn an_upload_on_another_host_gets_the_bytes_and_no_credentials() {
 #[tokio::test]
 async fn a_redirected_upload_goes_on_without_credentials_elsewhere() {
     let elsewhere = Double::start(|_, _| Act::Serve).await;
-    let host = elsewhere.address;
+    let (host, store) = (elsewhere.address, elsewhere.clone());
     let double = Double::start(move |seen, _| {
         if seen.authorization.is_none() {
             return Act::Answer(reply(401, &[("www-authenticate", "Basic realm=\"r\"")], ""));
@@ -370,6 +381,9 @@ async fn a_redirected_upload_goes_on_without_credentials_elsewhere() {
         if is_blob_put(seen) {
             let to = format!("http://{host}{}?{}", seen.path, seen.query);
             return Act::Answer(reply(307, &[("location", &to), ("connection", "close")], ""));
+        }
+        if is_kept_in(&store, seen) {
+            return Act::Answer(reply(200, &[], ""));
         }
         Act::Serve
     })

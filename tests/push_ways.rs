@@ -519,3 +519,55 @@ async fn what_is_exchanged_follows_no_redirect() {
     assert!(error.message.contains("a redirect is not followed"), "{error}");
     assert!(elsewhere.seen().is_empty() && !format!("{error:?}").contains("the-identity"));
 }
+
+#[tokio::test]
+async fn a_known_registry_is_explained_in_its_own_words() {
+    let layout = Layout::with_layers(&[b"layer"]);
+    let double = Double::start(|_, _| Act::Answer(reply(429, &[("retry-after", "86400")], ""))).await;
+    let error =
+        send(&registries(), &layout, &behind("docker.io/ann/app:v1", &double, "ann", "p")).await.unwrap_err();
+    assert_eq!(error.kind, RegistryErrorKind::Unavailable);
+    assert!(error.hint.unwrap().contains("Docker Hub counts pulls"));
+
+    // Known by what it calls itself: the host is anybody's.
+    let address = Arc::new(OnceLock::new());
+    let at = Arc::clone(&address);
+    let double = Double::start(move |seen, _| match (seen.path.as_str(), &seen.authorization) {
+        ("/service/token", _) => Act::Answer(reply(200, &[], r#"{"token": "t"}"#)),
+        (_, None) => {
+            let realm = format!("http://{}/service/token", at.get().unwrap());
+            let challenge = format!(r#"Bearer realm="{realm}",service="harbor-registry""#);
+            Act::Answer(reply(401, &[("www-authenticate", &challenge)], ""))
+        }
+        _ if seen.method == "POST" => {
+            Act::Answer(reply(404, &[], r#"{"errors": [{"code": "NAME_UNKNOWN"}]}"#))
+        }
+        _ => Act::Serve,
+    })
+    .await;
+    address.set(double.address).unwrap();
+    let error =
+        send(&registries(), &layout, &basic(&double.reference("shop/app:v1"), "ann", "p")).await.unwrap_err();
+    assert_eq!(error.kind, RegistryErrorKind::RepositoryMissing);
+    let hint = error.hint.unwrap();
+    assert!(hint.contains("make the repository shop/app") && hint.contains("must be a project"), "{hint}");
+}
+
+#[tokio::test]
+async fn a_blob_that_another_host_took_is_there_when_the_registry_says_so() {
+    // It takes everything and keeps nothing.
+    let thief = Double::start(|_, _| Act::Answer(reply(201, &[], ""))).await;
+    let (place, lures) = (format!("http://{}/v2/x", thief.address), AtomicU32::new(0));
+    let double = Double::start(move |seen, _| {
+        if seen.method == "POST" && lures.fetch_add(1, Ordering::Relaxed) < 2 {
+            Act::Answer(reply(202, &[("location", &place)], ""))
+        } else {
+            Act::Serve
+        }
+    })
+    .await;
+    let layout = Layout::with_layers(&[b"layer"]);
+    let pushed = send(&registries(), &layout, &anonymous(&double.reference("app:v1"))).await.unwrap();
+    assert_eq!((pushed.outcome, double.held_by("app").len()), (PushOutcome::Arrived, 2));
+    assert_eq!(thief.seen().len(), 2);
+}

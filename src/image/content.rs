@@ -161,10 +161,17 @@ impl Reader {
     }
 
     /// Leaves the next `count` bytes out, or all where there are fewer.
-    pub fn skip(&mut self, count: u64) {
+    pub fn skip(&mut self, count: u64) -> io::Result<()> {
         let count = count.min(self.left);
-        self.at += count;
-        self.left -= count;
+        match &self.from {
+            // Read by position: nothing has to be read to get there.
+            From::Bytes(_) | From::File(_) => {
+                self.at += count;
+                self.left -= count;
+                Ok(())
+            }
+            From::Stream(_) => io::copy(&mut io::Read::take(self, count), &mut io::sink()).map(|_| ()),
+        }
     }
 }
 

@@ -92,7 +92,7 @@ impl Reading {
         let mut reader = self.content.open(self.size).map_err(unreadable)?;
         let mut hasher = (self.verify == Verify::Hash).then(Hasher::default);
         if hasher.is_none() {
-            reader.skip(from);
+            reader.skip(from).map_err(unreadable)?;
         }
         while reader.left() > 0 {
             let at = self.size - reader.left();
@@ -130,4 +130,67 @@ fn read_piece(reader: &mut Reader) -> io::Result<Bytes> {
     let mut piece = Vec::with_capacity(want);
     reader.take(want as u64).read_to_end(&mut piece)?;
     Ok(piece.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::{self, Context, ImageSource, Kind, World, digest_of};
+
+    /// A layout of one layer of these bytes, and how that layer is read.
+    fn reading(bytes: &[u8], verify: Verify) -> (tempfile::TempDir, Reading) {
+        let directory = tempfile::tempdir().unwrap();
+        let blobs = directory.path().join("blobs/sha256");
+        std::fs::create_dir_all(&blobs).unwrap();
+        let put = |bytes: &[u8], media_type: &str| {
+            let digest = digest_of(bytes);
+            std::fs::write(blobs.join(digest.hex()), bytes).unwrap();
+            serde_json::json!({"mediaType": media_type, "digest": digest, "size": bytes.len()})
+        };
+        let layer = put(bytes, "application/vnd.oci.image.layer.v1.tar");
+        let config = put(b"{}", "application/vnd.example.config");
+        let manifest = serde_json::json!({"schemaVersion": 2, "config": config, "layers": [layer]});
+        let manifest = put(manifest.to_string().as_bytes(), "application/vnd.oci.image.manifest.v1+json");
+        let index = serde_json::json!({"schemaVersion": 2, "manifests": [manifest]});
+        std::fs::write(directory.path().join("index.json"), index.to_string()).unwrap();
+        std::fs::write(directory.path().join("oci-layout"), r#"{"imageLayoutVersion": "1.0.0"}"#).unwrap();
+        let source = ImageSource::Layout { directory: directory.path().to_owned(), tag: None };
+        let image =
+            image::open(&source, &Context { directory: "/".into(), platform: None, world: World::default() })
+                .unwrap();
+        let Kind::Manifest(manifest) = image.kind else { panic!("one image") };
+        let reading = Reading::new(&manifest.layers[0], verify);
+        (directory, reading)
+    }
+
+    async fn read_from(reading: &Reading, from: u64) -> Result<Vec<u8>, ReadError> {
+        let (mut pieces, mut read) = (reading.pieces(from), Vec::new());
+        while let Some(piece) = pieces.recv().await {
+            read.extend_from_slice(&piece?);
+        }
+        Ok(read)
+    }
+
+    #[tokio::test]
+    async fn the_rest_of_a_blob_is_its_rest_whether_or_not_it_is_hashed() {
+        let bytes: Vec<u8> = (0..3 * READ + 17).map(|number| (number % 251) as u8).collect();
+        for verify in [Verify::Size, Verify::Hash] {
+            let (_directory, reading) = reading(&bytes, verify);
+            for from in [0, 1, READ - 1, READ, READ + 1, 3 * READ, bytes.len() - 1, bytes.len()] {
+                let rest = read_from(&reading, from as u64).await.unwrap();
+                assert!(rest == bytes[from..], "{verify:?} from {from}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_blob_that_changed_is_found_when_it_is_hashed_before_its_last_piece_goes() {
+        let (directory, reading) = reading(&vec![1; READ + 1], Verify::Hash);
+        let name = digest_of(&vec![1; READ + 1]);
+        std::fs::write(directory.path().join("blobs/sha256").join(name.hex()), vec![2; READ + 1]).unwrap();
+        let mut pieces = reading.pieces(0);
+        assert_eq!(pieces.recv().await.unwrap().unwrap().len(), READ);
+        assert_eq!(pieces.recv().await.unwrap().unwrap_err().fault, Fault::Damaged);
+        assert!(pieces.recv().await.is_none());
+    }
 }

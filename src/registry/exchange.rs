@@ -1,6 +1,6 @@
 //! A login that is changed into a refresh token before tokens are asked for.
 //!
-//! Where a registry has its own word for "the password is a token" ([`Exchange`](super::Exchange)), that token is either the
+//! Where a registry has its own word for "the password is a token" ([`Exchange`]), that token is either the
 //! registry's refresh token already, or an access token of its cloud, which the registry changes into one.
 
 use base64::Engine as _;
