@@ -170,7 +170,6 @@ impl Reader {
                 self.left -= count;
                 Ok(())
             }
-            // What comes once is read past.
             From::Stream(_) => io::copy(&mut io::Read::take(self, count), &mut io::sink()).map(|_| ()),
         }
     }
@@ -223,6 +222,38 @@ mod tests {
                 content.open(3).unwrap().read_to_string(&mut text).unwrap();
                 assert_eq!(text, "abc");
             }
+        }
+    }
+
+    /// Bytes that come as a stream.
+    #[derive(Debug)]
+    struct Streamed(&'static [u8]);
+
+    impl Opens for Streamed {
+        fn size(&self) -> u64 {
+            self.0.len() as u64
+        }
+
+        fn reach(&self) -> Reach {
+            Reach::Remote
+        }
+
+        fn open(&self) -> io::Result<Box<dyn io::Read + Send>> {
+            Ok(Box::new(self.0))
+        }
+    }
+
+    #[test]
+    fn what_is_skipped_is_not_read_whether_it_comes_as_a_stream_or_not() {
+        for content in
+            [Content::Bytes(Bytes::from_static(b"abcdef")), Content::Made(Arc::new(Streamed(b"abcdef")))]
+        {
+            let mut reader = content.open(6).unwrap();
+            reader.skip(2).unwrap();
+            assert_eq!(reader.left(), 4);
+            let mut text = String::new();
+            reader.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "cdef");
         }
     }
 
