@@ -3,6 +3,7 @@
 use longshore_contract::{Digest, Reference, Routing, Version};
 use serde::Serialize;
 
+use crate::ledger::FindingCounts;
 use crate::push::BlobState;
 
 /// Who is told what a run does, as it happens.
@@ -67,6 +68,18 @@ pub enum Event {
         reference: Reference,
         /// Bytes of blobs that were sent for it.
         bytes_sent: u64,
+    },
+    /// The image's scan is waited for.
+    Scanning {
+        /// The image, by digest.
+        reference: Reference,
+    },
+    /// The scan stage has decided.
+    Scanned {
+        /// `cleared`, `waived`, `refused` or `absent`.
+        verdict: &'static str,
+        /// What was found.
+        findings: FindingCounts,
     },
     /// A version is being made.
     Publishing,

@@ -9,6 +9,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use serde_json::Value;
 use support::{Ran, Scratch};
@@ -90,11 +91,17 @@ struct World {
 impl World {
     fn new(guard: &'static str, story: &Story) -> Self {
         let scratch = Scratch::new();
-        let manifest = scratch.read("deploy.yaml").replace(
-            "here: { provider: local }",
-            &format!("here: {{ provider: local, alias_writes: {guard} }}"),
-        );
+        let manifest = scratch
+            .read("deploy.yaml")
+            .replace(
+                "here: { provider: local }",
+                &format!("here: {{ provider: local, alias_writes: {guard}, scan_reports: scans }}"),
+            )
+            // Every image is scanned, so that a kill may fall between a scan and its verdict.
+            .replace("    tag: ${vars.version}\n", "    tag: ${vars.version}\n    scan: { refuse: high }\n");
         scratch.write("deploy.yaml", &manifest);
+        std::fs::create_dir(scratch.path().join("scans")).expect("a folder");
+        scratch.write("scans/hello.json", report());
         let mut world = Self { scratch, guard, unannounced: 0 };
         let versions = match story.before {
             Before::Nothing => 0,
@@ -151,6 +158,25 @@ impl World {
             ending: self.scratch.last_event(),
         }
     }
+}
+
+/// A report about the images of all versions, with nothing in it that is refused; made once.
+fn report() -> &'static str {
+    static REPORT: LazyLock<String> = LazyLock::new(|| {
+        let scratch = Scratch::new();
+        let images = ["v1", "v2", "v3"].map(|version| {
+            let plan = scratch.json(0, &["plan", "--set", &format!("vars.version={version}")]);
+            format!("hello@{}", plan["functions"][0]["image"]["digest"].as_str().expect("a digest"))
+        });
+        serde_json::json!({
+            "SchemaVersion": 2,
+            "ArtifactName": "hello",
+            "Metadata": { "RepoDigests": images },
+            "Results": [{ "Class": "os-pkgs", "Vulnerabilities": [] }],
+        })
+        .to_string()
+    });
+    &REPORT
 }
 
 /// A line of the journal without what differs from run to run: when, and the run's name.

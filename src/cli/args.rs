@@ -113,6 +113,8 @@ pub enum Verb {
     Deploy(DeployArgs),
     /// Push an image to registries
     Push(PushArgs),
+    /// Judge images by their scan, as deploy would
+    Scan(ScanArgs),
     /// Show what is live and which runs are open
     Status(SubjectArgs),
     /// Bring back at once what was live before
@@ -147,12 +149,13 @@ pub enum Verb {
 
 impl Verb {
     /// Every verb as it is typed; a test compares them with the parser's.
-    pub const WORDS: [&'static str; 17] = [
+    pub const WORDS: [&'static str; 18] = [
         "init",
         "check",
         "plan",
         "deploy",
         "push",
+        "scan",
         "status",
         "rollback",
         "resume",
@@ -180,6 +183,7 @@ impl Verb {
             Self::Plan(_) => "plan",
             Self::Deploy(_) => "deploy",
             Self::Push(_) => "push",
+            Self::Scan(_) => "scan",
             Self::Status(_) => "status",
             Self::Rollback(_) => "rollback",
             Self::Resume(_) => "resume",
@@ -248,9 +252,27 @@ pub struct DeployArgs {
     /// Where a run is open: return it, then deploy
     #[arg(long, conflicts_with = "dry_run")]
     pub abort: bool,
+    /// Let an image pass that the scan policy refuses, and why
+    #[arg(long, value_name = "REASON", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub waive_scan: Option<String>,
     /// A line about this run for the ledger
     #[arg(short, long, value_name = "TEXT")]
     pub message: Option<String>,
+}
+
+/// Arguments of `scan`.
+#[derive(Debug, Args)]
+#[command(help_template = HELP)]
+pub struct ScanArgs {
+    /// Of what.
+    #[arg(value_name = "SUBJECT", help = "FUNCTION[@TARGET][:ALIAS] of the manifest [default: all of it]")]
+    pub subjects: Vec<String>,
+    /// Which manifest.
+    #[command(flatten)]
+    pub manifest: ManifestArgs,
+    /// Judge what serves now instead of what would be deployed
+    #[arg(long)]
+    pub live: bool,
 }
 
 const SOURCE: &str = "The image: docker-daemon:NAME, docker-archive:FILE[:NAME],

@@ -38,7 +38,7 @@ pub(super) fn of_arrival(arrival: &Arrival, outcome: Outcome) -> Option<Fault> {
         Ending::Held { because } => {
             Some(fault(exit::word_of(because), format!("held: {because}"), Some(hints::of_because(because))))
         }
-        Ending::Refused { why } | Ending::Failed { why } => Some(fault("not_moved", why.clone(), None)),
+        Ending::Refused { why, .. } | Ending::Failed { why } => Some(fault("not_moved", why.clone(), None)),
     }
 }
 

@@ -51,9 +51,18 @@ pub(crate) fn of_failure(failure: &Failure) -> Option<String> {
         Failure::BadTarget { .. } => {
             "name another version with `--to VERSION`; `longshore history` lists what was live"
         }
-        Failure::Scan { .. } => {
-            "state `on_absent: warn` under `scan:` to deploy unscanned images, or take `scan:` away"
+        Failure::Scan(refusal) if refusal.stopping > 0 => {
+            "update those packages and build again; or accept a finding for a time under `scan.ignore`, or this image once \
+             with `deploy --waive-scan REASON`; nothing was published"
         }
+        Failure::Scan(_) => {
+            "have the image scanned (docs/scanning.md); or state `on_absent: warn` under `scan:` to deploy unscanned images, \
+             or pass it once with `deploy --waive-scan REASON`; nothing was published"
+        }
+        Failure::NotPushed { .. } => {
+            "`longshore push` and `longshore deploy` bring it there; `longshore scan --live` judges what serves now"
+        }
+        Failure::NoDigest { .. } => "`longshore status` shows what is known of it",
         Failure::Smoke { .. } => {
             "no traffic was moved; the version stays and can be asked with `longshore invoke --version`"
         }

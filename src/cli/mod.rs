@@ -126,6 +126,7 @@ fn empty(command: &str) -> Body {
             Body::Functions { run: None, functions: Vec::new() }
         }
         "push" => Body::Images { images: Vec::new() },
+        "scan" => Body::Scans { images: Vec::new() },
         "history" => Body::History { runs: Vec::new() },
         "check" => Body::Findings { checks: Vec::new() },
         _ => Body::Empty,

@@ -97,6 +97,9 @@ fn sentence(event: &Event) -> Option<String> {
         Event::Pushed { reference, bytes_sent } => {
             Some(format!("pushed {reference} ({} sent)", bytes(*bytes_sent)))
         }
+        Event::Scanning { reference } => Some(format!("waiting for the scan of {reference}")),
+        Event::Scanned { verdict: "absent", .. } => Some("scan: absent".to_owned()),
+        Event::Scanned { verdict, findings } => Some(format!("scan: {verdict} ({findings})")),
         Event::Publishing => Some("publishing a version".to_owned()),
         Event::Published { version } => Some(format!("version {version} can serve")),
         Event::Routed { routing } => Some(format!("traffic: {routing}")),

@@ -8,9 +8,9 @@ use super::{Answer, faults};
 use crate::image::Change;
 use crate::ledger::{RunSummary, Step};
 use crate::pipeline::{Arrival, Failure, Landed, Landing};
-use crate::report::rows::{ChangeFacts, FindingCounts, OpenRun, ScanFacts, StepFacts};
+use crate::report::rows::{ChangeFacts, OpenRun, ScanFacts, StepFacts};
 use crate::report::{Body, CallCounts, Fault, FunctionRow, ImageFacts, Outcome, RoutingFacts};
-use crate::scan::Verdict;
+use crate::scan::Judged;
 
 /// The row of one alias, from what was learned on the way and what came of it.
 pub(super) fn function(
@@ -110,10 +110,13 @@ fn step(step: &Step) -> StepFacts {
     StepFacts { share: step.share.fraction(), soak_s: step.soak.as_secs() }
 }
 
-fn scan(verdict: &Verdict) -> ScanFacts {
-    let verdict = match verdict {
-        Verdict::Absent => "absent",
-        Verdict::Refused { .. } => "refused",
-    };
-    ScanFacts { verdict, findings: FindingCounts::default() }
+/// A verdict in a report's words.
+pub(super) fn scan(judged: &Judged) -> ScanFacts {
+    let record = &judged.record;
+    ScanFacts {
+        verdict: judged.verdict.word(),
+        findings: record.findings,
+        worst: record.worst.clone(),
+        waiver: record.waiver.clone(),
+    }
 }

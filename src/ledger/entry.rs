@@ -3,11 +3,11 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use longshore_contract::{Alias, Digest, Expect, Intent, Published, Reference, Routing, RunId};
+use longshore_contract::{Alias, Digest, Expect, Intent, Published, Reference, Routing, RunId, ScanTicket};
 use serde::{Deserialize, Serialize};
 
 use super::record::{Because, Ending, Plan, Step};
-use super::{Audit, LedgerError};
+use super::{Audit, LedgerError, ScanRecord};
 
 /// The format that is written, and the newest that is read. Fields may be added to it; a new event, or a field that
 /// changes what an old one means, is a new format.
@@ -99,11 +99,18 @@ pub enum Event {
     Pushed {
         /// Where, with its digest.
         reference: Reference,
+        /// What its scan is known by, where one was started: whoever resumes the run looks at the same scan. A run has a
+        /// second such entry where the scan was started later.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        scan: Option<ScanTicket>,
     },
     /// The scan stage let the image pass.
     Cleared {
         /// Its verdict; `None` where the manifest asks for no scan.
         verdict: Option<ScanWord>,
+        /// What was found.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        scan: Option<Box<ScanRecord>>,
     },
     /// A version is about to be published under this intent.
     Publishing {
@@ -278,7 +285,7 @@ pub struct ConfigFacts {
 pub enum ScanWord {
     /// The findings are within the policy.
     Cleared,
-    /// Findings beyond the policy were each waived by name.
+    /// Findings beyond the policy were each ignored by name, or somebody waived the policy for this run.
     Waived,
     /// There is no scan, and the policy lets that pass.
     Absent,

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use longshore_contract::{Digest, RunId, Version};
 use serde::Serialize;
 
-use super::{Ending, Entry, Event, Opened, Verb};
+use super::{Ending, Entry, Event, Opened, ScanRecord, Verb};
 
 /// All runs of one alias, newest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,6 +46,9 @@ pub struct RunSummary {
     pub ended: Option<Timestamp>,
     /// The run whose effect it takes back.
     pub undoes: Option<RunId>,
+    /// What its scan found, where one was asked for and is over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scan: Option<Box<ScanRecord>>,
 }
 
 /// Where a run stands.
@@ -145,6 +148,7 @@ impl RunSummary {
             started: entry.at,
             ended: None,
             undoes,
+            scan: None,
         }
     }
 
@@ -160,24 +164,32 @@ impl RunSummary {
             }
             Event::Held { .. } => self.state = RunState::Held,
             Event::Ended { ending } => {
+                if let Ending::Refused { scan: Some(scan), .. } = ending {
+                    self.scan = Some(scan.clone());
+                }
                 self.state = RunState::from(ending);
                 self.ended = Some(at);
+            }
+            Event::Cleared { scan, .. } => {
+                self.scan.clone_from(scan);
+                self.go_on();
             }
             Event::Opened(_)
             | Event::Resumed { .. }
             | Event::Pushed { .. }
-            | Event::Cleared { .. }
             | Event::Publishing { .. }
             | Event::Intended { .. }
             | Event::Settled { .. }
             | Event::Refused { .. }
             | Event::Looked { .. }
             | Event::Hastened { .. }
-            | Event::Abandoned { .. } => {
-                if self.ended.is_none() {
-                    self.state = RunState::Open;
-                }
-            }
+            | Event::Abandoned { .. } => self.go_on(),
+        }
+    }
+
+    fn go_on(&mut self) {
+        if self.ended.is_none() {
+            self.state = RunState::Open;
         }
     }
 }
@@ -237,7 +249,7 @@ mod tests {
         let (one, two) = (RunId::generate(), RunId::generate());
         let entries = told(&[
             (one, opened("ann")),
-            (one, Event::Ended { ending: Ending::Refused { why: "CVE".to_owned() } }),
+            (one, Event::Ended { ending: Ending::Refused { why: "CVE".to_owned(), scan: None } }),
             (two, opened("bob")),
             (two, Event::Published { published: published() }),
         ]);
@@ -287,8 +299,8 @@ mod tests {
             (other, opened("bob")),
             (other, Event::Ended { ending: Ending::Arrived }),
             (run, opened("ann")),
-            (run, Event::Pushed { reference: reference.clone() }),
-            (run, Event::Cleared { verdict: Some(ScanWord::Waived) }),
+            (run, Event::Pushed { reference: reference.clone(), scan: None }),
+            (run, Event::Cleared { verdict: Some(ScanWord::Waived), scan: None }),
             (run, Event::Publishing { intent }),
         ]);
         let recalled = Recalled::of(run, &entries).unwrap();

@@ -22,6 +22,7 @@ pub(crate) mod memory;
 mod path;
 mod recall;
 mod record;
+mod scan;
 mod scratch;
 
 pub use audit::Audit;
@@ -31,6 +32,7 @@ pub use history::{History, RunState, RunSummary};
 pub use journal::{Journal, JournalError, Observer, Silent, TakenOver};
 pub use recall::Recalled;
 pub use record::{Because, Ending, Origin, Plan, Remark, Step};
+pub use scan::{FindingCounts, ScanRecord, ScanWaiver, Scanning};
 pub use scratch::ScratchLedger;
 
 /// Whose entries: one alias of one function in one place.

@@ -2,7 +2,7 @@
 
 use longshore_contract::{Intent, Published, Reference, RunId};
 
-use super::{Ending, Entry, Event, Opened, Plan, ScanWord};
+use super::{Ending, Entry, Event, Opened, Plan, ScanRecord, ScanWord, Scanning};
 
 /// A run as its entries tell it: each stage re-enters through its own part.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,8 +13,12 @@ pub struct Recalled {
     pub opened: Opened,
     /// Where the image was pushed to, if it was.
     pub pushed: Option<Reference>,
+    /// The scan of it, if one was started.
+    pub scanning: Option<Scanning>,
     /// The scan's verdict, if the stage was passed: the inner `None` where no scan was asked for.
     pub cleared: Option<Option<ScanWord>>,
+    /// What the scan stage kept when it was passed.
+    pub scan: Option<ScanRecord>,
     /// The order to publish, if it was given; its answer may never have come.
     pub publishing: Option<Intent>,
     /// The version, if it can serve.
@@ -35,7 +39,9 @@ impl Recalled {
             plan: opened.plan.as_deref().cloned(),
             opened,
             pushed: None,
+            scanning: None,
             cleared: None,
+            scan: None,
             publishing: None,
             published: None,
             moves: Vec::new(),
@@ -59,8 +65,15 @@ impl Recalled {
             self.moves.push(entry.clone());
         }
         match &entry.event {
-            Event::Pushed { reference } => self.pushed = Some(reference.clone()),
-            Event::Cleared { verdict } => self.cleared = Some(*verdict),
+            Event::Pushed { reference, scan } => {
+                self.pushed = Some(reference.clone());
+                let since = entry.at;
+                self.scanning = scan.clone().map(|ticket| Scanning { ticket, since });
+            }
+            Event::Cleared { verdict, scan } => {
+                self.cleared = Some(*verdict);
+                self.scan = scan.as_deref().cloned();
+            }
             Event::Publishing { intent } => self.publishing = Some(*intent),
             Event::Published { published } => self.published = Some(published.clone()),
             Event::Planned { plan } => self.plan = Some(Plan::clone(plan)),

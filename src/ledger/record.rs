@@ -6,6 +6,8 @@ use std::time::Duration;
 use longshore_contract::{Alias, AliasRef, Routing, RunId, Share, Version};
 use serde::{Deserialize, Serialize};
 
+use super::ScanRecord;
+
 /// Everything a run has decided about an alias before it moves traffic. It never changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -126,6 +128,9 @@ pub enum Ending {
     Refused {
         /// Who said no, and why, in one line.
         why: String,
+        /// What a scan found, where its policy said no.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        scan: Option<Box<ScanRecord>>,
     },
     /// The run broke off before it moved traffic.
     Failed {

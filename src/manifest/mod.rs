@@ -45,6 +45,6 @@ pub use known::KnownProvider;
 pub use mistake::{Mistake, Mistakes, Position};
 pub use read::{Request, read};
 pub use reference::reference;
-pub use scan::{FindingSeverity, OnAbsent, ScanPolicy, Waiver};
+pub use scan::{FindingSeverity, Fixes, News, OnAbsent, ScanPolicy, Waiver};
 pub use shift::{ShiftSpec, StepSpec, Strategy};
 pub use smoke::{Smoke, SmokeExpectation, SmokeRequest};

@@ -1,6 +1,9 @@
 //! Which findings stop a deploy.
 
+use std::time::Duration;
+
 use jiff::civil::Date;
+use longshore_contract::ScanSeverity;
 
 use super::mistake::Drafts;
 use super::schema::{ScanTable, WaiverTable};
@@ -11,10 +14,36 @@ use super::shape::{Field, words};
 pub struct ScanPolicy {
     /// The lowest severity that does.
     pub refuse: FindingSeverity,
+    /// What a finding counts as whose severity nobody has stated.
+    pub unknown_as: FindingSeverity,
+    /// Whether findings count that no version mends.
+    pub fixes: Fixes,
+    /// Whether findings count that the live image has too.
+    pub news: News,
     /// What happens where there is no scan to show.
     pub on_absent: OnAbsent,
+    /// How long a scan may take, from its start.
+    pub deadline: Duration,
     /// Findings that do not count until a day; no finding twice.
     pub ignore: Vec<Waiver>,
+}
+
+/// Whether findings count that no version mends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fixes {
+    /// They do.
+    AllCount,
+    /// Only those count that a newer version of the package mends.
+    OnlyFixable,
+}
+
+/// Whether findings count that the live image has too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// They do.
+    AllCount,
+    /// Only those count that the deploy would bring.
+    OnlyNew,
 }
 
 /// A finding that is known and accepted for a time.
@@ -44,6 +73,17 @@ words! {
     }
 }
 
+impl From<FindingSeverity> for ScanSeverity {
+    fn from(severity: FindingSeverity) -> Self {
+        match severity {
+            FindingSeverity::Low => Self::Low,
+            FindingSeverity::Medium => Self::Medium,
+            FindingSeverity::High => Self::High,
+            FindingSeverity::Critical => Self::Critical,
+        }
+    }
+}
+
 words! {
     /// What happens where an image has no scan to show.
     pub enum OnAbsent, "an answer to a missing scan" {
@@ -53,6 +93,21 @@ words! {
         Warn = "warn",
         /// The deploy goes on.
         Allow = "allow",
+    }
+}
+
+impl ScanPolicy {
+    /// What an empty `scan:` asks for.
+    pub fn usual() -> Self {
+        Self {
+            refuse: FindingSeverity::High,
+            unknown_as: FindingSeverity::Medium,
+            fixes: Fixes::AllCount,
+            news: News::AllCount,
+            on_absent: OnAbsent::Refuse,
+            deadline: Duration::from_secs(600),
+            ignore: Vec::new(),
+        }
     }
 }
 
@@ -74,7 +129,15 @@ impl ScanTable {
             }
             ignore.push(waiver);
         }
-        Some(ScanPolicy { refuse: self.refuse.value()?, on_absent: self.on_absent.value()?, ignore })
+        Some(ScanPolicy {
+            refuse: self.refuse.value()?,
+            unknown_as: self.unknown_as.value()?,
+            fixes: if self.only_fixable.value()? { Fixes::OnlyFixable } else { Fixes::AllCount },
+            news: if self.new_since_live.value()? { News::OnlyNew } else { News::AllCount },
+            on_absent: self.on_absent.value()?,
+            deadline: self.deadline.value()?,
+            ignore,
+        })
     }
 }
 

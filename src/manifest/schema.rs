@@ -100,10 +100,20 @@ table! {
 table! {
     /// What a scan may find.
     ScanTable, "scan" {
-        /// The lowest severity that stops a deploy.
+        /// The lowest severity that stops a deploy. Where the scanner has no word so high, its highest one counts for it.
         refuse: FindingSeverity, Default("high"), ["high"];
-        /// What happens when the registry has no scan of the image to show.
+        /// What a finding counts as whose severity nobody has stated.
+        unknown_as: FindingSeverity, Default("medium"), ["high"];
+        /// Whether only those findings count that a newer version of their package mends.
+        only_fixable: bool, Default("false"), ["true"];
+        /// Whether only those findings count that the image which is live does not have. Where it has no scan to compare
+        /// with, all count.
+        new_since_live: bool, Default("false"), ["true"];
+        /// What happens when there is no scan of the image to show: no scanner, no report, an image that cannot be scanned,
+        /// a scan that broke off or is not over at its deadline.
         on_absent: OnAbsent, Default("refuse"), ["refuse", "warn"];
+        /// How long a scan may take.
+        deadline: Duration, Default("10m"), ["10m"];
         /// Findings that are known and accepted for a time.
         ignore: Vec<At<WaiverTable>>, Otherwise("no finding is ignored"),
             ["[ { id: CVE-2025-1, until: 2027-01-31, because: not reachable, by: ann } ]"];

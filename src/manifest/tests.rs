@@ -278,3 +278,13 @@ fn the_reference_is_what_the_schema_says() {
         assert!(page == expected, "docs/manifest.md is not what the schema says: UPDATE_DOCS=1 writes it");
     }
 }
+
+#[test]
+fn an_empty_scan_asks_for_what_is_usual() {
+    let text = "version: 1\nname: shop\ntargets: { here: { provider: local } }\n\
+                functions: { checkout: { image: oci:image, scan: {} } }\n";
+    let deployment = resolve(text).unwrap();
+    let usual = format!("{:#?}", super::ScanPolicy::usual());
+    let words = |text: &str| text.split_whitespace().collect::<String>();
+    assert!(words(&deployment).contains(&words(&usual)), "{usual} is not in {deployment}");
+}

@@ -48,6 +48,11 @@ async fn ask(
     } else if let Err(failure) = deploy::plannable(subject, wish, live.as_ref(), context, digest.as_ref()) {
         found.push(failure);
     }
+    if let Some(digest) = &digest
+        && let Err(failure) = super::clear::foresee(subject, wish, context, digest, landing).await
+    {
+        found.push(failure);
+    }
     found.extend(deploy::blocking(subject, landing).await?);
     Ok(())
 }

@@ -33,7 +33,7 @@ pub struct Wish {
     /// The configuration that is stated.
     pub config: Config,
     /// What a scan must say.
-    pub scan: Option<ScanPolicy>,
+    pub scan: Option<ScanWish>,
     /// What the new version must answer before it gets traffic.
     pub smoke: Vec<Smoke>,
     /// The way to the new version.
@@ -63,6 +63,26 @@ impl Wish {
             Strategy::Steps(steps) => steps.clone(),
         }
     }
+}
+
+/// What is asked of the scan stage.
+#[derive(Debug, Clone)]
+pub struct ScanWish {
+    /// What a scan must say.
+    pub policy: ScanPolicy,
+    /// Whether one may be started.
+    pub asking: Asking,
+    /// Why the image may pass whatever the policy says, where somebody has said so.
+    pub waiver: Option<String>,
+}
+
+/// Whether a scan may be started, which may cost money.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asking {
+    /// It may, and is waited for.
+    Scan,
+    /// Only what costs and changes nothing is done.
+    Look,
 }
 
 /// A capability that a wish needs beyond splitting traffic.
@@ -189,6 +209,7 @@ async fn preflight(
     landing: &mut Landing,
 ) -> Result<(), Failure> {
     plannable(subject, wish, live, context, Some(digest))?;
+    super::clear::scannable(subject, wish, context, landing)?;
     match blocking(subject, landing).await?.into_iter().next() {
         Some(finding) => Err(finding),
         None => Ok(()),

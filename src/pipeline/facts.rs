@@ -42,7 +42,7 @@ pub(super) fn of(wish: &Wish, run: RunId) -> ConfigFacts {
         facts.take("tag", tag.as_str());
     }
     if let Some(scan) = &wish.scan {
-        facts.take("scan", &format!("{scan:?}"));
+        facts.take("scan", &format!("{:?}", scan.policy));
     }
     if !wish.smoke.is_empty() {
         facts.take("smoke", &format!("{:?}", wish.smoke));

@@ -1,6 +1,6 @@
 //! Why a run on one alias did not come to its end. It says what happened; what to do about it is added at the edge.
 
-use longshore_contract::{Digest, Error, ErrorKind, Finding, RunId, Version};
+use longshore_contract::{Digest, Error, ErrorKind, Finding, Reference, RunId, Version};
 
 use crate::image::ImageError;
 use crate::ledger::{JournalError, LedgerError, RunSummary};
@@ -102,10 +102,19 @@ pub enum Failure {
     #[error("{}", .0.message)]
     Blocked(Finding),
     /// The scan policy refused the image.
-    #[error("the scan policy refuses the image: {why}")]
-    Scan {
-        /// The policy's reason.
-        why: String,
+    #[error("the scan policy refuses the image: {0}")]
+    Scan(crate::scan::Refusal),
+    /// The image that is to be scanned is not where it would be deployed from.
+    #[error("{reference} is not at its registry, so there is nothing to scan")]
+    NotPushed {
+        /// The image.
+        reference: Reference,
+    },
+    /// The cloud does not tell what a version runs.
+    #[error("what version {version} runs is not known, so there is nothing to scan")]
+    NoDigest {
+        /// The version.
+        version: Version,
     },
     /// A smoke request was not answered as expected.
     #[error("smoke request {number} to version {version} failed: {why}")]
@@ -182,6 +191,14 @@ pub enum Standing {
 }
 
 impl Failure {
+    /// It in one line, as the ledger keeps it.
+    pub fn line(&self) -> String {
+        match self {
+            Self::Scan(refusal) => format!("the scan policy refuses the image: {}", refusal.why),
+            other => other.to_string(),
+        }
+    }
+
     /// Where it leaves the run.
     pub fn standing(&self) -> Standing {
         match self {
@@ -205,7 +222,9 @@ impl Failure {
             | Self::NothingBehind { .. }
             | Self::BadTarget { .. }
             | Self::Blocked(_)
-            | Self::Scan { .. }
+            | Self::Scan(_)
+            | Self::NotPushed { .. }
+            | Self::NoDigest { .. }
             | Self::Smoke { .. }
             | Self::Changed { .. }
             | Self::Unfit { .. }

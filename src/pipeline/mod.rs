@@ -5,12 +5,15 @@
 
 pub mod act;
 pub mod check;
+mod clear;
 pub mod deploy;
+mod evidence;
 mod facts;
 mod failure;
 pub mod rehearsal;
 pub mod resume;
 pub mod rollback;
+pub mod scan;
 mod smoke;
 mod stages;
 pub mod status;
@@ -188,7 +191,7 @@ pub struct Landing {
     /// Where the alias sends its traffic.
     pub routing: Option<Routing>,
     /// The scan stage's verdict, where a scan was asked for.
-    pub scan: Option<crate::scan::Verdict>,
+    pub scan: Option<crate::scan::Judged>,
     /// The planned steps.
     pub steps: Vec<crate::ledger::Step>,
     /// Things somebody should know.

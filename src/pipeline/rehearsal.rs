@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use longshore_contract::{
     Alias, AliasRef, AliasWrite, Calls, Capabilities, Ensured, Error, ErrorKind, Finding, Function,
-    FunctionName, Functions, Invocation, Login, Payload, Place, Profile, Provider, Published, Qualifier,
-    Registry, Release, Repository, Result, Revision, VersionSummary,
+    FunctionName, Functions, Invocation, Login, Metrics, Payload, Place, Profile, Provider, Published,
+    Qualifier, Registry, Release, Repository, Result, Revision, Scanner, VersionSummary,
 };
 
 use super::deploy::unknown_version;
@@ -43,6 +43,8 @@ impl Observer for Reading {
             }
             Event::Blob { .. }
             | Event::Pushed { .. }
+            | Event::Scanning { .. }
+            | Event::Scanned { .. }
             | Event::Publishing
             | Event::Published { .. }
             | Event::Routed { .. }
@@ -98,6 +100,15 @@ impl Provider for Rehearsed {
 
     fn functions(&self) -> &dyn Functions {
         self
+    }
+
+    /// The real one: who asks it in a rehearsal asks only for what costs and changes nothing.
+    fn scanner(&self) -> Option<&dyn Scanner> {
+        self.inner.scanner()
+    }
+
+    fn metrics(&self) -> Option<&dyn Metrics> {
+        self.inner.metrics()
     }
 
     fn metered(&self, calls: Calls) -> Arc<dyn Provider> {

@@ -3,14 +3,15 @@
 
 use longshore_contract::{Alias, FunctionSpec, Published, Qualifier, Reference, Release};
 
+use super::clear::{self, clear};
 use super::deploy::Wish;
 use super::{Arrival, Cloud, Context, Failure, Landing, Standing, Subject};
 use crate::image::{Image, Verify};
-use crate::ledger::{Because, Ending, Event, Journal, Plan, Recalled, ScanWord};
+use crate::ledger::{Because, Ending, Event, Journal, Plan, Recalled, Scanning};
 use crate::manifest::Smoke;
 use crate::progress;
 use crate::push::{self, Destination};
-use crate::scan::{self, Evidence};
+use crate::scan::{Judged, Verdict};
 use crate::shift::{Refusal, Rollout, ShiftSpec, Strategy, drive, plan};
 
 /// Where a run stands when it enters the stages.
@@ -40,7 +41,7 @@ pub(super) async fn run(
             Ok(Arrival::Ended(Ending::Unchanged))
         }
         Err(failure) => {
-            if let Some(event) = farewell(&failure)
+            if let Some(event) = farewell(&failure, landing)
                 && let Err(error) = journal.append(context.clock.now(), event).await
             {
                 landing.notes.push(format!("the ledger does not know that: {error}"));
@@ -74,8 +75,8 @@ pub(super) async fn move_traffic(
 
 /// What a failure before any traffic leaves in the ledger: its ending, a hold, or nothing where the run stays open
 /// because nobody knows what came of its last request.
-fn farewell(failure: &Failure) -> Option<Event> {
-    let why = failure.to_string();
+fn farewell(failure: &Failure, landing: &Landing) -> Option<Event> {
+    let why = failure.line();
     let held = match failure {
         // Whoever decides about the alias now, or what is wrong with the ledger, is known there already.
         Failure::Journal(_) | Failure::Ledger(_) | Failure::Shift(_) | Failure::Replay(_) => return None,
@@ -88,7 +89,9 @@ fn farewell(failure: &Failure) -> Option<Event> {
     Some(match (held, failure.standing()) {
         (Some(because), _) => Event::Held { because },
         (None, Standing::Refused | Standing::Preempted | Standing::Held) => {
-            Event::Ended { ending: Ending::Refused { why } }
+            let scan = landing.scan.as_ref().filter(|_| matches!(failure, Failure::Scan(_)));
+            let scan = scan.map(|judged| Box::new(judged.record.clone()));
+            Event::Ended { ending: Ending::Refused { why, scan } }
         }
         (None, Standing::Failed) => Event::Ended { ending: Ending::Failed { why } },
     })
@@ -108,15 +111,20 @@ async fn before_traffic(
     let published = match recalled.published.take() {
         Some(published) => published,
         None => {
-            let image_reference = match recalled.pushed.take() {
-                Some(reference) => reference,
+            let (image_reference, scanning) = match recalled.pushed.take() {
+                Some(reference) => (reference, recalled.scanning.take()),
                 None => send(subject, wish, context, journal, image, landing).await?,
             };
             if let Some(landed) = &mut landing.image {
                 landed.reference = Some(by_digest(&image_reference));
             }
-            if recalled.cleared.is_none() {
-                clear(wish, context, journal, landing).await?;
+            match recalled.cleared {
+                Some(verdict) => {
+                    let record = recalled.scan.clone().unwrap_or_default();
+                    let judged = |word| Judged { verdict: Verdict::from(word), record, notes: Vec::new() };
+                    landing.scan = verdict.map(judged);
+                }
+                None => clear(subject, wish, context, journal, &image_reference, scanning, landing).await?,
             }
             publish(subject, wish, context, journal, &recalled, image_reference, landing).await?
         }
@@ -129,7 +137,7 @@ async fn before_traffic(
     Ok(Some(Rollout::begin(plan)))
 }
 
-/// Pushes the image and proves that it can be read at its destination.
+/// Pushes the image, proves that it can be read at its destination, and has its scan begin.
 async fn send(
     subject: &Subject,
     wish: &Wish,
@@ -137,7 +145,7 @@ async fn send(
     journal: &mut Journal,
     image: Option<Image>,
     landing: &mut Landing,
-) -> Result<Reference, Failure> {
+) -> Result<(Reference, Option<Scanning>), Failure> {
     let image = match image {
         Some(image) => image,
         None => {
@@ -148,8 +156,10 @@ async fn send(
     let repository = registry.repository(&wish.repository)?;
     if subject.cloud == Cloud::NotMade {
         let reference = Reference { repository, tag: wish.tag.clone(), digest: Some(image.digest) };
-        journal.append(context.clock.now(), Event::Pushed { reference: reference.clone() }).await?;
-        return Ok(reference);
+        journal
+            .append(context.clock.now(), Event::Pushed { reference: reference.clone(), scan: None })
+            .await?;
+        return Ok((reference, None));
     }
     context.unless_interrupted(registry.ensure_repository(&repository)).await?;
     let login = context.unless_interrupted(registry.login(&repository)).await?;
@@ -160,33 +170,17 @@ async fn send(
     let event =
         progress::Event::Pushed { reference: by_digest(&pushed.reference), bytes_sent: pushed.bytes_sent };
     context.tell(subject, event);
-    journal.append(context.clock.now(), Event::Pushed { reference: pushed.reference.clone() }).await?;
-    Ok(pushed.reference)
+    // The ledger knows of the push also where no scan can be started.
+    let started = clear::start(subject, wish, context, &pushed.reference).await;
+    let scan = started.as_ref().ok().cloned().flatten();
+    let event = Event::Pushed { reference: pushed.reference.clone(), scan: scan.clone() };
+    let since = journal.append(context.clock.now(), event).await?.at;
+    started?;
+    Ok((pushed.reference, scan.map(|ticket| Scanning { ticket, since })))
 }
 
 fn by_digest(reference: &Reference) -> Reference {
     Reference { tag: None, ..reference.clone() }
-}
-
-/// Lets the scan policy decide. No provider scans yet, so the only evidence is that there is none.
-async fn clear(
-    wish: &Wish,
-    context: &Context,
-    journal: &mut Journal,
-    landing: &mut Landing,
-) -> Result<(), Failure> {
-    let verdict = wish.scan.as_ref().map(|policy| scan::judge(policy, &Evidence::NoScanner));
-    let word = match &verdict {
-        None => None,
-        Some(scan::Verdict::Absent) => Some(ScanWord::Absent),
-        Some(scan::Verdict::Refused { why }) => {
-            landing.scan = verdict.clone();
-            return Err(Failure::Scan { why: why.clone() });
-        }
-    };
-    landing.scan = verdict;
-    journal.append(context.clock.now(), Event::Cleared { verdict: word }).await?;
-    Ok(())
 }
 
 /// Makes the version and checks that it runs what was meant.

@@ -25,7 +25,7 @@ use longshore_wire::Client;
 use serde::{Deserialize, Serialize};
 
 use crate::image::{Image, Verify};
-use crate::registry::{Access, Credentials, KnownRegistry, Purpose, Reach, RegistryError, Sessions};
+use crate::registry::{Access, Credentials, KnownRegistry, Purpose, Reach, RegistryError, Sessions, Target};
 use reading::Reading;
 use tee::{Tees, Ticket};
 
@@ -138,6 +138,20 @@ pub struct BlobCounts {
     pub mounted: u64,
     /// There already.
     pub present: u64,
+}
+
+/// Whether the registry has the manifest `digest` in the repository of `destination`: one request, two where the registry
+/// has to be asked how to log in.
+pub async fn holds(
+    registries: &Registries,
+    destination: &Destination,
+    digest: &Digest,
+    calls: &Calls,
+) -> Result<bool, RegistryError> {
+    let repository = &destination.reference.repository;
+    let access = Access::new(registries.sessions(), repository, &destination.reach(), Purpose::Pull, calls);
+    let found = commit::digest_at(&access, &Target::Digest(digest.clone())).await?;
+    Ok(found.as_ref() == Some(digest))
 }
 
 /// How many blobs are asked about at once; sending is bounded further by the session.

@@ -5,8 +5,12 @@ use std::fmt::Write as _;
 use comfy_table::{Table, presets};
 use longshore_contract::Version;
 
-use super::rows::{CheckRow, EmbeddedFacts, FunctionRow, HistoryRow, InvocationFacts, PushRow, RoutingFacts};
+use super::rows::{
+    CheckRow, EmbeddedFacts, FunctionRow, HistoryRow, InvocationFacts, PushRow, RoutingFacts, ScanFacts,
+    ScanRow,
+};
 use super::{Body, Fault, Outcome, Report, cache, pictures};
+use crate::ledger::{FindingCounts, RunSummary, ScanWaiver};
 
 /// Whether text may carry colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +55,7 @@ pub fn result(report: &Report, style: Style) -> String {
         Body::Functions { functions, .. } if report.command == "status" => status(functions),
         Body::Functions { functions, .. } => functions.iter().map(|row| function(row, style)).collect(),
         Body::Images { images } => images.iter().map(|row| push(row, style)).collect(),
+        Body::Scans { images } => images.iter().map(|row| scanned(row, style)).collect(),
         Body::History { runs } => history(runs),
         Body::Invocation(facts) => invocation(facts),
         Body::Embedded(_) if report.command == "local down" => "the local cloud is down\n".to_owned(),
@@ -104,10 +109,37 @@ fn function(row: &FunctionRow, style: Style) -> String {
         let _ = writeln!(out, "  note: {note}");
     }
     if let Some(scan) = &row.scan {
-        let _ = writeln!(out, "  scan: {}", scan.verdict);
+        let _ = writeln!(out, "  scan: {}", verdict(scan));
     }
     if let Some(url) = &row.url {
         let _ = writeln!(out, "  {url}");
+    }
+    out
+}
+
+fn verdict(scan: &ScanFacts) -> String {
+    match scan.verdict {
+        word @ "absent" => word.to_owned(),
+        word if scan.findings == FindingCounts::default() && scan.worst.is_empty() => word.to_owned(),
+        word => format!("{word} ({})", scan.findings),
+    }
+}
+
+fn scanned(row: &ScanRow, style: Style) -> String {
+    let mut out = format!("{}@{}", row.function, row.target);
+    if let Some(version) = &row.version {
+        let _ = write!(out, " version {version}");
+    }
+    let _ = write!(out, " {}", outcome(row.outcome, style));
+    if let Some(image) = &row.image {
+        let _ = write!(out, "  {}", short_digest(&image.digest));
+    }
+    out.push('\n');
+    if let Some(scan) = &row.scan {
+        let _ = writeln!(out, "  scan: {}", verdict(scan));
+    }
+    for note in &row.notes {
+        let _ = writeln!(out, "  note: {note}");
     }
     out
 }
@@ -186,7 +218,7 @@ fn history(rows: &[HistoryRow]) -> String {
             run.state.word().to_owned(),
             format!("{} -> {}", version(&run.from, "none"), version(&run.to, "?")),
             run.by.clone(),
-            run.message.clone().unwrap_or(undoes),
+            run.message.clone().or_else(|| waived(run)).unwrap_or(undoes),
         ];
         if several {
             cells.insert(2, function.clone());
@@ -194,6 +226,12 @@ fn history(rows: &[HistoryRow]) -> String {
         table.add_row(cells);
     }
     format!("{table}\n")
+}
+
+/// Who let an image pass that the scan policy refused.
+fn waived(run: &RunSummary) -> Option<String> {
+    let ScanWaiver { by, reason } = run.scan.as_ref()?.waiver.as_ref()?;
+    Some(format!("scan waived by {by}: {reason}"))
 }
 
 fn invocation(facts: &InvocationFacts) -> String {
@@ -216,7 +254,8 @@ fn embedded(facts: &EmbeddedFacts) -> String {
         let _ = writeln!(out, "state      {state} (process {pid})");
     }
     if !facts.versions.is_empty() {
-        let mut table = table(&["FUNCTION", "VERSION", "INSTANCES", "INVOCATIONS", "ERRORS", "P50", "P95"]);
+        let mut table =
+            table(&["FUNCTION", "VERSION", "INSTANCES", "INVOCATIONS", "ERRORS", "THROTTLES", "P50", "P95"]);
         for row in &facts.versions {
             let latency =
                 |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"));
@@ -226,6 +265,7 @@ fn embedded(facts: &EmbeddedFacts) -> String {
                 row.instances.to_string(),
                 row.invocations.to_string(),
                 row.errors.to_string(),
+                row.throttles.to_string(),
                 latency(row.p50_ms),
                 latency(row.p95_ms),
             ]);

@@ -57,6 +57,11 @@ pub enum Body {
         /// A row per destination.
         images: Vec<PushRow>,
     },
+    /// Rows of judged images.
+    Scans {
+        /// A row per image.
+        images: Vec<rows::ScanRow>,
+    },
     /// Past runs, newest first.
     History {
         /// A row per run and alias.

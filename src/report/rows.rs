@@ -1,11 +1,11 @@
 //! The rows of a report, in the words of the JSON document.
 
-use longshore_contract::{Calls, Routing, Service};
+use longshore_contract::{Calls, Routing, ScanFinding, Service};
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 use serde_json::Value;
 
-use crate::ledger::RunSummary;
+use crate::ledger::{FindingCounts, RunSummary, ScanWaiver};
 use crate::push::BlobCounts;
 
 use super::{Fault, Outcome};
@@ -109,23 +109,45 @@ impl From<&Routing> for RoutingFacts {
 pub struct ScanFacts {
     /// `cleared`, `waived`, `refused` or `absent`.
     pub verdict: &'static str,
-    /// Findings by severity.
+    /// Everything that was found, by severity.
     pub findings: FindingCounts,
+    /// The worst of those that are refused; where none is, of those that were found. At most 20.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub worst: Vec<ScanFinding>,
+    /// Who let the image pass all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiver: Option<ScanWaiver>,
 }
 
-/// Findings by severity.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct FindingCounts {
-    /// Critical ones.
-    pub critical: u32,
-    /// High ones.
-    pub high: u32,
-    /// Medium ones.
-    pub medium: u32,
-    /// Low ones.
-    pub low: u32,
-    /// Ones of unknown severity.
-    pub unknown: u32,
+/// One image that `scan` judged.
+#[derive(Debug, Clone, Serialize)]
+pub struct ScanRow {
+    /// The function in the manifest.
+    pub function: String,
+    /// The target in the manifest.
+    pub target: String,
+    /// The provider's word.
+    pub provider: String,
+    /// The function's name in its cloud.
+    pub name: String,
+    /// The alias.
+    pub alias: String,
+    /// The version that runs it, with `--live`.
+    pub version: Option<String>,
+    /// How it ended: `done` also where there is no scan and the policy lets that pass.
+    #[serde(serialize_with = "word")]
+    pub outcome: Outcome,
+    /// The image.
+    pub image: Option<ImageFacts>,
+    /// The verdict; none where the image could not be judged.
+    pub scan: Option<ScanFacts>,
+    /// Requests to services, for all images of the function together.
+    pub calls: CallCounts,
+    /// Things somebody should know, one line each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// What went wrong, or why the image is refused.
+    pub error: Option<Fault>,
 }
 
 /// A run that is not over.
@@ -265,6 +287,8 @@ pub struct TrafficRow {
     pub invocations: u64,
     /// Requests answered with 500 or more, or not at all.
     pub errors: u64,
+    /// Requests turned away at the version's limit.
+    pub throttles: u64,
     /// Median latency in milliseconds.
     pub p50_ms: Option<f64>,
     /// 95th percentile of latency in milliseconds.

@@ -324,7 +324,7 @@ mod tests {
         story.arrive(None, "40");
         let by = || Because::Abandoned { by: "ann".to_owned() };
         story.deploy(Some("40"), "41", Ending::Returned { because: by() });
-        story.deploy(Some("40"), "42", Ending::Refused { why: "no".to_owned() });
+        story.deploy(Some("40"), "42", Ending::Refused { why: "no".to_owned(), scan: None });
         story.deploy(Some("40"), "43", Ending::Held { because: by() });
         story.arrive(Some("40"), "44");
         assert_eq!(story.target(&at("44"), None).unwrap().version, version("40"));

@@ -271,7 +271,9 @@ impl Rollout {
                 Phase::Holding { because: refusal, then: Box::new(Phase::Poised(Leg::Back(because))) }
             }
             (Leg::Forward(_), Some(Order::Back(because))) => self.way_back(because),
-            (Leg::Forward(_), _) if self.written == 0 => Phase::Due(Ending::Refused { why: why.to_owned() }),
+            (Leg::Forward(_), _) if self.written == 0 => {
+                Phase::Due(Ending::Refused { why: why.to_owned(), scan: None })
+            }
             (Leg::Forward(_), _) => self.way_back(refusal),
         };
         Self { phase, ..self }

@@ -4,13 +4,14 @@ use std::process::Command;
 
 use crate::support::{LONGSHORE, Ran};
 
-const VERBS: [&[&str]; 26] = [
+const VERBS: [&[&str]; 27] = [
     &[],
     &["init"],
     &["check"],
     &["plan"],
     &["deploy"],
     &["push"],
+    &["scan"],
     &["status"],
     &["rollback"],
     &["resume"],

@@ -12,4 +12,5 @@ mod load;
 mod peers;
 mod quickstart;
 mod rollback;
+mod scan;
 mod shape;

@@ -4,7 +4,7 @@
 //! no protocol and holds no TLS: a provider crate implements [`Provider`] and exports one [`Registration`].
 //!
 //! Reading order: [`names`] and [`routing`] are the nouns, [`functions`] and [`registry`] the two facets every cloud
-//! has, [`error`] how they say no, [`provider`] how they are found.
+//! has, [`scanner`] and [`metrics`] the two that some have, [`error`] how they say no, [`provider`] how they are found.
 
 pub mod calls;
 pub mod capabilities;
@@ -15,12 +15,14 @@ pub mod error;
 pub mod failpoint;
 pub mod functions;
 pub mod intent;
+pub mod metrics;
 pub mod names;
 pub mod note;
 pub mod profile;
 pub mod provider;
 pub mod registry;
 pub mod routing;
+pub mod scanner;
 pub mod secret;
 pub mod settings;
 
@@ -33,6 +35,7 @@ pub use functions::{
     Revision, State, VersionSummary,
 };
 pub use intent::{Intent, RunId};
+pub use metrics::{MetricQuery, Metrics, Percentile, Sample, VersionSamples, Window};
 pub use names::{
     AliasName, AliasRef, Digest, FunctionName, InvalidName, Place, Platform, Qualifier, Version,
 };
@@ -43,5 +46,8 @@ pub use provider::{
 };
 pub use registry::{Credential, Ensured, Login, Reference, Registry, Repository, Tag};
 pub use routing::{Routing, Share};
+pub use scanner::{
+    ScanFinding, ScanProgress, ScanReport, ScanSeverity, ScanTicket, ScanTrigger, Scanner, StoredImage,
+};
 pub use secret::Secret;
 pub use settings::{Endpoint, PlainHttp, SettingKey, SettingKind, Settings};

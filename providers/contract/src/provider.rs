@@ -11,9 +11,11 @@ use crate::calls::Calls;
 use crate::capabilities::Capabilities;
 use crate::error::Result;
 use crate::functions::Functions;
+use crate::metrics::Metrics;
 use crate::names::{FunctionName, Place, Version};
 use crate::profile::Profile;
 use crate::registry::Registry;
+use crate::scanner::Scanner;
 use crate::settings::{SettingKey, Settings};
 
 /// One cloud account and region, configured and ready to be asked.
@@ -37,6 +39,16 @@ pub trait Provider: Debug + Send + Sync {
 
     /// Its functions.
     fn functions(&self) -> &dyn Functions;
+
+    /// Its image scanner; `None` where it has none, so that this is known before anything is done.
+    fn scanner(&self) -> Option<&dyn Scanner> {
+        None
+    }
+
+    /// Its metrics; `None` where it has none.
+    fn metrics(&self) -> Option<&dyn Metrics> {
+        None
+    }
 
     /// The same connection, counting its requests into `calls`.
     fn metered(&self, calls: Calls) -> Arc<dyn Provider>;
@@ -170,6 +182,8 @@ pub struct Traffic {
     pub invocations: u64,
     /// Requests answered with a status of 500 or more, or not at all.
     pub errors: u64,
+    /// Requests turned away because the version was at its limit; they are no invocations.
+    pub throttles: u64,
     /// The median latency in milliseconds; `None` when nothing was answered.
     pub p50_ms: Option<f64>,
     /// The 95th percentile of latency in milliseconds; `None` when nothing was answered.

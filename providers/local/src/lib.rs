@@ -4,7 +4,8 @@
 //! functions' requests. The provider side talks to it with one HTTP request per operation and keeps nothing of its own.
 //!
 //! Reading order: `state` is what lies in the directory, `control` what can be asked of the daemon and how writes are kept,
-//! `router` how requests reach functions, `daemon` how all of it is started and ended, `provider` the contract's side.
+//! `runtime_api` how functions ask for events, `router` how requests reach functions, `daemon` how all of it is started
+//! and ended, `provider` the contract's side.
 
 use longshore_contract::{Registration, SettingKey, SettingKind};
 
@@ -18,6 +19,7 @@ mod reactor;
 pub mod registry;
 mod router;
 pub mod runner;
+mod runtime_api;
 mod state;
 #[cfg(test)]
 mod testing;
@@ -47,5 +49,18 @@ const SETTINGS: &[SettingKey] = &[
         doc: "`checked` rehearses a cloud whose alias writes are not guarded: compare, write, read back.",
         kind: SettingKind::OneOf(&["atomic", "checked"]),
         example: "checked",
+    },
+    SettingKey {
+        name: provider::SCAN_REPORTS,
+        doc: "The folder in which scanners leave their reports (trivy or grype JSON, SARIF), each named \
+              `DIGEST-IN-HEX.json` or `REPOSITORY.json`; without it nothing is scanned.",
+        kind: SettingKind::Path,
+        example: "scans",
+    },
+    SettingKey {
+        name: provider::RUNTIME,
+        doc: "What runs functions: `own` is this program, the others are container engines, reached through their socket.",
+        kind: SettingKind::OneOf(runner::Runtime::WORDS),
+        example: "podman",
     },
 ];

@@ -4,6 +4,7 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use longshore_contract::conformance::{Fixture, LAWS, Sample, Weather};
@@ -26,6 +27,7 @@ impl<'a> Behind<'a> {
         let proxy = Proxy::open(cloud.functions(), weather);
         let mut settings = cloud.settings();
         settings.values.insert("alias_writes".to_owned(), json!(alias_writes));
+        settings.values.insert("scan_reports".to_owned(), json!(cloud.directory.join("scans")));
         let url = format!("http://{}", proxy.address);
         let endpoint = Endpoint { url, plain_http: PlainHttp::default(), ca: None };
         settings.endpoints.insert(Service::Functions, endpoint);
@@ -64,6 +66,41 @@ impl Fixture for Behind<'_> {
     fn lose_next_write(&self) {
         self.proxy.lose_next_write();
     }
+
+    async fn scanned(&self) -> Option<Reference> {
+        Some(self.images[0].clone())
+    }
+
+    async fn unscanned(&self) -> Option<Reference> {
+        Some(self.images[1].clone())
+    }
+
+    async fn pause(&self, length: Duration) {
+        tokio::time::sleep(length).await;
+    }
+}
+
+/// Leaves a report about `image` in the cloud's folder of them, as trivy leaves one that was told to scan a layout: the
+/// image is named by its config only.
+fn scan(cloud: &Cloud, image: &Reference) {
+    let digest = image.digest.as_ref().expect("a digest");
+    let path = format!("/v2/{}/manifests/{digest}", image.repository.path());
+    let kind = [("accept", "application/vnd.oci.image.manifest.v1+json")];
+    let manifest = support::http::call(cloud.registry(), "GET", &path, &kind, &[]).text();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).expect("a manifest");
+    let report = json!({
+        "SchemaVersion": 2,
+        "CreatedAt": "2026-11-19T08:30:00Z",
+        "ArtifactName": "layout",
+        "Metadata": { "ImageID": manifest["config"]["digest"] },
+        "Results": [{
+            "Class": "os-pkgs",
+            "Vulnerabilities": [{ "VulnerabilityID": "CVE-2025-1", "PkgName": "libc6", "Severity": "HIGH" }],
+        }],
+    });
+    let folder = cloud.directory.join("scans");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    std::fs::write(folder.join(format!("{}.json", digest.hex())), report.to_string()).expect("a report");
 }
 
 async fn every_law_holds(weather: Weather, alias_writes: &str) {
@@ -71,6 +108,7 @@ async fn every_law_holds(weather: Weather, alias_writes: &str) {
     let registry = cloud.registry();
     let images =
         [image::answering(registry, "first"), image::answering(registry, "second"), image::ending(registry)];
+    scan(&cloud, &images[0]);
     // Side by side: every law has functions of its own.
     let trials = LAWS.iter().map(|law| {
         let (cloud, images) = (&cloud, &images);

@@ -13,7 +13,7 @@ use super::super::session::{Mode, PATIENCE, context, ledger_of, read, rows as wo
 use super::super::{Answer, rows};
 use crate::manifest::{self, Unit};
 use crate::pipeline::act::{Act, act};
-use crate::pipeline::deploy::{Needs, Wish, deploy as run, refuse_open};
+use crate::pipeline::deploy::{Asking, Needs, ScanWish, Wish, deploy as run, refuse_open};
 use crate::pipeline::resume::resume;
 use crate::pipeline::{Arrival, Context, Failure, Landing, Subject, rehearsal};
 use crate::progress::Event;
@@ -38,6 +38,15 @@ enum Build {
     Skip,
 }
 
+/// What the user says about a run.
+#[derive(Debug, Clone, Copy, Default)]
+struct Words<'a> {
+    /// A line for the ledger.
+    message: Option<&'a str>,
+    /// Why an image may pass that the scan policy refuses.
+    waiver: Option<&'a str>,
+}
+
 /// Brings everything in the manifest about.
 pub(super) async fn deploy(args: &DeployArgs, output: &OutputArgs) -> Result<Answer, Answer> {
     let (mode, build) = match (args.dry_run, args.with_build) {
@@ -50,13 +59,14 @@ pub(super) async fn deploy(args: &DeployArgs, output: &OutputArgs) -> Result<Ans
         (_, true) => Before::Abort,
         (false, false) => Before::Refuse,
     };
-    go(&args.manifest, mode, build, before, args.message.as_deref(), output).await
+    let words = Words { message: args.message.as_deref(), waiver: args.waive_scan.as_deref() };
+    go(&args.manifest, mode, build, before, words, output).await
 }
 
 /// Shows what `deploy` would do.
 pub(super) async fn plan(args: &PlanArgs, output: &OutputArgs) -> Result<Answer, Answer> {
     let build = if args.with_build { Build::Run } else { Build::Skip };
-    go(&args.manifest, Mode::Rehearsal, build, Before::Refuse, None, output).await
+    go(&args.manifest, Mode::Rehearsal, build, Before::Refuse, Words::default(), output).await
 }
 
 async fn go(
@@ -64,10 +74,10 @@ async fn go(
     mode: Mode,
     build: Build,
     before: Before,
-    message: Option<&str>,
+    words: Words<'_>,
     output: &OutputArgs,
 ) -> Result<Answer, Answer> {
-    let context = context(output, mode, message)?;
+    let context = context(output, mode, words.message)?;
     let deployment = read(args, context.run)?;
     let ledger = ledger_of(&deployment, None)?;
     let wake = match mode {
@@ -94,7 +104,10 @@ async fn go(
     }
     let done = work(seats, Asked::Forward, async |subject, unit, landing| {
         let unit = unit.expect("every seat of a deploy is a unit of its manifest");
-        let wish = wish(unit, &directory, mode, landing);
+        let mut wish = wish(unit, &directory, mode, landing);
+        if let Some(scan) = &mut wish.scan {
+            scan.waiver = words.waiver.map(str::to_owned);
+        }
         if build == Build::Skip && unit.build.is_some() {
             landing.notes.push("the `build:` hook was not run (--with-build runs it)".to_owned());
         }
@@ -157,11 +170,19 @@ pub(super) fn wish(unit: &Unit, directory: &Path, mode: Mode, landing: &mut Land
         repository: unit.repository.clone(),
         tag: unit.tag.clone(),
         config: unit.config.clone(),
-        scan: unit.scan.clone(),
+        scan: unit.scan.clone().map(|policy| ScanWish { policy, asking: asking(mode), waiver: None }),
         smoke,
         strategy: strategy(&unit.shift.strategy),
         needs: unit.shift.gate.is_some().then_some(Needs::Metrics),
         patience: PATIENCE,
+    }
+}
+
+/// Whether a scan may be started.
+fn asking(mode: Mode) -> Asking {
+    match mode {
+        Mode::Real => Asking::Scan,
+        Mode::Rehearsal | Mode::Reading => Asking::Look,
     }
 }
 

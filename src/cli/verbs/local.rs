@@ -191,6 +191,7 @@ fn facts_of(status: EmbeddedStatus) -> EmbeddedFacts {
         instances: row.instances,
         invocations: row.invocations,
         errors: row.errors,
+        throttles: row.throttles,
         p50_ms: row.p50_ms,
         p95_ms: row.p95_ms,
     });

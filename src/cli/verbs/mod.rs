@@ -12,6 +12,7 @@ mod local;
 mod plain;
 mod push;
 mod rollback;
+mod scan;
 mod status;
 
 use super::Answer;
@@ -35,6 +36,7 @@ pub(super) fn run(verb: Verb, output: &OutputArgs) -> Answer {
                 Verb::Plan(args) => deploy::plan(&args, output).await,
                 Verb::Deploy(args) => deploy::deploy(&args, output).await,
                 Verb::Push(args) => push::push(&args, output).await,
+                Verb::Scan(args) => scan::scan(&args, output).await,
                 Verb::Status(args) => status::status(&args, output).await,
                 Verb::Rollback(args) => rollback::rollback(&args, output).await,
                 Verb::Resume(args) => acts::resume(&args, output).await,

@@ -294,7 +294,7 @@ async fn a_refused_first_write_moves_nothing_and_ends_the_run() {
     let world = World::new(Guard::Revisions, Some("41"));
     world.faults([Fault::Say(ErrorKind::Denied)]);
     let why = "move alias shop:live: no".to_owned();
-    assert_eq!(world.lives(&at_once()).await.unwrap(), Ending::Refused { why });
+    assert_eq!(world.lives(&at_once()).await.unwrap(), Ending::Refused { why, scan: None });
     assert_eq!((world.written(), state(&world).await), (vec![], (RunState::Refused, false)));
 }
 

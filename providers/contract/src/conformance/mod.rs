@@ -16,9 +16,12 @@ mod aliases;
 mod care;
 mod functions;
 mod registries;
+mod samples;
+mod scans;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -43,6 +46,17 @@ pub trait Fixture: Send + Sync {
 
     /// Makes the answer to the next writing request to the functions' service get lost after the service carried it out.
     fn lose_next_write(&self);
+
+    /// An image in the provider's registry whose scan will end with at least one finding; `None` where the provider has no
+    /// scanner.
+    async fn scanned(&self) -> Option<Reference>;
+
+    /// An image in the provider's registry that the scanner has no scan of and can make none; `None` where the provider has
+    /// no scanner.
+    async fn unscanned(&self) -> Option<Reference>;
+
+    /// Lets time pass for a service that settles by itself.
+    async fn pause(&self, length: Duration);
 }
 
 /// The images that laws are tried with.
@@ -119,4 +133,11 @@ laws! {
     aliases::an_alias_names_only_versions_that_exist,
     aliases::a_lost_answer_leaves_at_most_one_write,
     aliases::of_two_writers_on_one_revision_one_is_told,
+    scans::a_scan_started_twice_is_one_scan,
+    scans::a_report_names_the_digest_it_is_about,
+    scans::a_ticket_is_good_after_it_was_written_down,
+    scans::an_image_without_a_scan_is_never_a_clean_one,
+    samples::an_empty_window_is_silent,
+    samples::a_sample_never_mixes_versions,
+    samples::a_metric_that_is_not_there_is_an_error,
 }

@@ -24,8 +24,8 @@ use crate::control::refusal::ApiError;
 use crate::control::store::{Done, Store};
 use crate::control::updates::{Begin, Updates};
 use crate::control::wire::{
-    AliasBody, AliasView, BODY_LIMIT, FunctionView, GuardBody, HeadView, PAGE, PREFIX, PublishBody, Settings,
-    StatusView, UpdateBody, VersionView,
+    AliasBody, AliasView, BODY_LIMIT, FunctionView, GuardBody, HeadView, MeasuredView, PAGE, PREFIX,
+    PublishBody, Settings, StatusView, UpdateBody, VersionView,
 };
 use crate::router::instances::Instances;
 use crate::state::Running;
@@ -85,6 +85,7 @@ impl Control {
                 let (service, number) = (self.store.service(), number(version)?);
                 answer(&version_view(number, service.version(&parse(name)?, number)?))
             }
+            (&Method::GET, ["functions", name, "metrics"]) => self.metrics(&parse(name)?, query),
             (&Method::GET, ["functions", name, "aliases", alias]) => {
                 let service = self.store.service();
                 answer(&alias_view(service.alias(&parse(name)?, &parse(alias)?)?))
@@ -145,6 +146,30 @@ impl Control {
         let views: Vec<VersionView> =
             versions.into_iter().map(|(number, version)| version_view(number, version)).collect();
         answer(&views)
+    }
+
+    fn metrics(&self, name: &FunctionName, query: Option<&str>) -> Answer {
+        self.store.service().function(name)?;
+        let time = |key: &str| {
+            let text = stated(query, key)?.unwrap_or_default();
+            let milliseconds = text.parse().ok();
+            milliseconds.and_then(|milliseconds| Timestamp::from_millisecond(milliseconds).ok()).ok_or_else(
+                || ApiError::invalid(format_args!("{key}={text}: not a time in milliseconds since 1970")),
+            )
+        };
+        let (from, until) = (time("from")?, time("until")?);
+        let (versions, percents) = (numbers(query, "versions")?, numbers(query, "percents")?);
+        let measured = |number: u64| {
+            let counts = self.instances.measured(name, number, from, until).unwrap_or_default();
+            MeasuredView {
+                version: named(number),
+                invocations: counts.invocations,
+                errors: counts.errors,
+                throttles: counts.throttles,
+                latencies_ms: percents.iter().map(|percent| counts.latencies.quantile_ms(*percent)).collect(),
+            }
+        };
+        answer(&versions.into_iter().map(measured).collect::<Vec<_>>())
     }
 
     async fn update(&self, name: FunctionName, body: UpdateBody) -> Answer {
@@ -318,6 +343,12 @@ fn parse<T: std::str::FromStr<Err = longshore_contract::names::InvalidName>>(
 
 fn number(text: &str) -> Result<u64, ApiError> {
     text.parse().map_err(|_| ApiError::invalid(format_args!("{text:?} is not a number")))
+}
+
+/// The numbers stated for `key`, with commas between them; none where it is not stated.
+fn numbers(query: Option<&str>, key: &str) -> Result<Vec<u64>, ApiError> {
+    let text = stated(query, key)?.unwrap_or_default();
+    text.split(',').filter(|part| !part.is_empty()).map(number).collect()
 }
 
 /// The value stated for `key`. Values in this API hold nothing that would have to be escaped but `$` and `/`.

@@ -3,6 +3,7 @@
 pub(crate) mod api;
 pub(crate) mod authorization;
 pub(crate) mod journal;
+pub(crate) mod raw;
 pub(crate) mod refusal;
 pub(crate) mod store;
 pub(crate) mod updates;

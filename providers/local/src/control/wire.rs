@@ -11,6 +11,9 @@ use longshore_contract::{
 use longshore_model::Configuration;
 use serde::{Deserialize, Serialize};
 
+use crate::control::raw::{Kind, Raw};
+use crate::runner::Runtime;
+
 /// What every path of the API begins with.
 pub(crate) const PREFIX: &str = "/_longshore/1";
 
@@ -38,15 +41,30 @@ pub(crate) struct Settings {
     pub(crate) command: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) environment: Option<BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) kind: Option<Kind>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) instances: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) concurrency: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) health: Option<String>,
+    /// What runs it, where its target says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) runtime: Option<Runtime>,
 }
 
+/// How long a request may take where the function's settings do not say.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
+
 impl Settings {
-    /// The settings that `config` states. Its `raw` fields are not among them: this cloud has none.
-    pub(crate) fn stated(config: &Config) -> Self {
+    /// The settings that `config` states; what is wrong in its `raw` fields, where something is.
+    pub(crate) fn stated(config: &Config) -> Result<Self, String> {
         let environment = config.environment.as_ref().map(|environment| {
             environment.iter().map(|(key, value)| (key.clone(), value.expose().to_owned())).collect()
         });
-        Self {
+        let Raw { kind, instances, concurrency, health } = Raw::stated(&config.raw)?;
+        Ok(Self {
             role: config.role.clone(),
             memory: config.memory,
             timeout_ms: config.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
@@ -54,11 +72,18 @@ impl Settings {
             handler: config.handler.clone(),
             command: config.command.clone(),
             environment,
-        }
+            kind,
+            instances,
+            concurrency,
+            health,
+            runtime: None,
+        })
     }
 
     /// The same in the contract's words.
     pub(crate) fn config(self) -> Config {
+        let Self { kind, instances, concurrency, health, .. } = self;
+        let raw = Raw { kind, instances, concurrency, health };
         let environment = self.environment.map(|environment| {
             environment.into_iter().map(|(key, value)| (key, Secret::new(value))).collect()
         });
@@ -70,7 +95,7 @@ impl Settings {
             handler: self.handler,
             command: self.command,
             environment,
-            raw: BTreeMap::new(),
+            raw: raw.fields(),
         }
     }
 
@@ -188,6 +213,8 @@ pub(crate) struct TrafficView {
     pub(crate) instances: u32,
     pub(crate) invocations: u64,
     pub(crate) errors: u64,
+    #[serde(default)]
+    pub(crate) throttles: u64,
     pub(crate) p50_ms: Option<f64>,
     pub(crate) p95_ms: Option<f64>,
 }
@@ -200,10 +227,24 @@ impl From<TrafficView> for Traffic {
             instances: view.instances,
             invocations: view.invocations,
             errors: view.errors,
+            throttles: view.throttles,
             p50_ms: view.p50_ms,
             p95_ms: view.p95_ms,
         }
     }
+}
+
+/// `GET functions/NAME/metrics?versions=…&percents=…&from=…&until=…`, times in milliseconds since 1970: what each of the
+/// versions did in that time, in their order.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct MeasuredView {
+    pub(crate) version: Version,
+    pub(crate) invocations: u64,
+    pub(crate) errors: u64,
+    pub(crate) throttles: u64,
+    /// The latency in milliseconds that so many percent stayed within, one for each that was asked for, in their order;
+    /// none where nothing was answered.
+    pub(crate) latencies_ms: Vec<Option<f64>>,
 }
 
 /// The path of a function.
@@ -230,11 +271,11 @@ mod tests {
             handler: Some("h".to_owned()),
             command: Some(vec!["/app".to_owned()]),
             environment: Some([("A".to_owned(), Secret::new("1"))].into()),
-            raw: BTreeMap::new(),
+            raw: [("kind".to_owned(), serde_json::json!("lambda"))].into(),
         };
-        let kept = Settings::stated(&config).configuration().unwrap();
+        let kept = Settings::stated(&config).unwrap().configuration().unwrap();
         assert_eq!(Settings::kept(&kept).unwrap().config(), config);
-        let nothing = Settings::stated(&Config::default()).configuration().unwrap();
+        let nothing = Settings::stated(&Config::default()).unwrap().configuration().unwrap();
         assert_eq!(nothing, Configuration::default());
     }
 }

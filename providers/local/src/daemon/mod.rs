@@ -2,6 +2,7 @@
 
 mod detach;
 mod down;
+mod housekeeping;
 mod lock;
 mod logs;
 mod report;

@@ -1,5 +1,6 @@
 //! The daemon itself.
 
+use std::collections::HashSet;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -9,7 +10,8 @@ use std::time::Duration;
 
 use axum::routing::any;
 use axum::serve::{Listener, ListenerExt as _};
-use longshore_contract::{Error, ErrorKind, Result, Secret};
+use longshore_contract::{Digest, Error, ErrorKind, Result, Secret};
+use longshore_model::Service;
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::control::api::{self, Control};
 use crate::control::store::Store;
 use crate::control::updates::Updates;
+use crate::daemon::housekeeping;
 use crate::daemon::lock::Lock;
 use crate::daemon::report::{self, PORT_TAKEN, RUNS_ALREADY, Report};
 use crate::registry::Registry;
@@ -70,6 +73,13 @@ async fn run(directory: &StateDirectory) -> Result<()> {
         .await
         .map_err(|error| refused(io_error("open", &directory.roots())(error)))?;
     let store = Arc::new(Store::open(directory).map_err(refused)?);
+    // What no function is made of any more need not lie here unpacked; an image that is wanted again is unpacked again.
+    if let Err(error) = runner.retain(images(&store.service())).await {
+        tracing::warn!(
+            "{}: unpacked images that nobody needs may be left: {error}",
+            directory.roots().display()
+        );
+    }
     let instances = Arc::new(Instances::new(directory.clone(), Arc::clone(&store), registry.clone(), runner));
     let updates = Updates::new(Arc::clone(&store), Arc::clone(&instances));
     let ending = CancellationToken::new();
@@ -81,6 +91,7 @@ async fn run(directory: &StateDirectory) -> Result<()> {
         ending: ending.clone(),
         requests: AtomicU64::new(1),
     };
+    tokio::spawn(housekeeping::tidy(registry.clone(), Arc::clone(&store)));
     let router = Router::new(store, Arc::clone(&instances));
     let functions = axum::Router::new()
         .route("/_longshore/{*rest}", any(api::handle))
@@ -109,6 +120,16 @@ async fn run(directory: &StateDirectory) -> Result<()> {
     drop(lock);
     retracted?;
     ended.map_err(|error| failed(directory, error))
+}
+
+/// The images that functions are made of.
+fn images(service: &Service) -> HashSet<Digest> {
+    let functions = service.functions().values();
+    let contents = functions.flat_map(|function| {
+        let versions = function.versions.values().map(|version| &version.content);
+        versions.chain([&function.head.content]).chain(&function.head.fallback)
+    });
+    contents.map(|content| content.image.digest.clone()).collect()
 }
 
 /// Does the daemon's rounds until a request, a signal or the loss of its directory tells it to end.

@@ -29,7 +29,18 @@ const REPORT_LIMIT: u64 = 64 * 1024;
 
 /// What a daemon takes over from our environment. Whatever else is in there, such as a CI job's secrets, is nothing for a
 /// process that outlives the job.
-const ENVIRONMENT: [&str; 7] = ["PATH", "HOME", "USER", "LANG", "TMPDIR", "LONGSHORE_LOG", "RUST_BACKTRACE"];
+const ENVIRONMENT: [&str; 10] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LANG",
+    "TMPDIR",
+    "LONGSHORE_LOG",
+    "RUST_BACKTRACE",
+    "DOCKER_HOST",
+    "CONTAINER_HOST",
+    "XDG_RUNTIME_DIR",
+];
 
 /// Makes sure that a daemon runs on `directory`, and says where. Without any request when it runs already.
 pub(crate) async fn up(directory: &StateDirectory) -> Result<(Running, Started)> {

@@ -29,6 +29,8 @@ pub(crate) const NO_ANSWER: &str = "NoAnswer";
 pub(crate) struct Client {
     directory: StateDirectory,
     endpoint: Option<Endpoint>,
+    /// Which of the daemon's services is asked: where it listens, and what requests count as.
+    service: Service,
     calls: Calls,
 }
 
@@ -97,7 +99,12 @@ pub(crate) struct Ask<'a> {
 impl Client {
     /// Finds the daemon in `directory`, or at `endpoint` where one is stated, and counts into `calls`.
     pub(crate) fn new(directory: StateDirectory, endpoint: Option<Endpoint>, calls: Calls) -> Self {
-        Self { directory, endpoint, calls }
+        Self { directory, endpoint, service: Service::Functions, calls }
+    }
+
+    /// The same for another of the daemon's services, at `endpoint` where one is stated.
+    pub(crate) fn service(self, service: Service, endpoint: Option<Endpoint>) -> Self {
+        Self { service, endpoint, ..self }
     }
 
     /// The same, counting into `calls`.
@@ -195,7 +202,7 @@ impl Client {
     async fn exchange_with(&self, running: &Running, ask: Ask<'_>) -> Result<Answer> {
         let Ask { effect, mut request, limit, patience, reason, operation, subject } = ask;
         let address = self.address(running, operation, subject)?;
-        self.calls.count(Service::Functions);
+        self.calls.count(self.service);
         let unreachable = |error: &dyn std::fmt::Display| {
             let message = format!(
                 "the local cloud in {} does not answer on {address} ({error}): `longshore local up` starts it",
@@ -245,12 +252,19 @@ impl Client {
 
     /// `HOST:PORT` to connect to.
     fn address(&self, running: &Running, operation: &'static str, subject: &str) -> Result<String> {
-        let Some(endpoint) = &self.endpoint else { return Ok(running.functions.to_string()) };
+        let Some(endpoint) = &self.endpoint else {
+            let address = match self.service {
+                Service::Registry => running.registry,
+                _ => running.functions,
+            };
+            return Ok(address.to_string());
+        };
         let uri: Option<http::Uri> = endpoint.url.parse().ok();
         uri.filter(|uri| uri.scheme_str() == Some("http"))
             .and_then(|uri| Some(format!("{}:{}", uri.host()?, uri.port_u16().unwrap_or(80))))
             .ok_or_else(|| {
-                let message = format!("endpoints.functions: {:?} is not an http:// URL", endpoint.url);
+                let message =
+                    format!("endpoints.{}: {:?} is not an http:// URL", self.service.word(), endpoint.url);
                 Error::new(ErrorKind::Invalid, operation, subject, message)
             })
     }

@@ -5,24 +5,26 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
+use http::header::{self, HeaderName};
+use http::{Request, StatusCode};
 use http_body_util::Full;
 use longshore_contract::{Error, ErrorKind, FunctionName, Invocation, Payload, Qualifier, Result, Version};
+use serde_json::Value;
 
-use crate::control::wire::{FunctionView, function_path};
+use crate::control::wire::{FunctionView, TIMEOUT, function_path};
 use crate::provider::Local;
-use crate::provider::client::{Ask, Effect, Reached, refused};
+use crate::provider::client::{Answer, Ask, Effect, Reached, refused};
 use crate::reactor::off_the_reactor;
 use crate::router::headers;
+use crate::runtime_api::PAYLOAD_LIMIT;
 
 const OPERATION: &str = "invoke";
 
 /// The most that is taken of a function's answer.
-const ANSWER_LIMIT: usize = 6 * 1024 * 1024;
-
-/// How long a request may take where the function's settings do not say.
-const UNSTATED: Duration = Duration::from_secs(30);
+const ANSWER_LIMIT: usize = PAYLOAD_LIMIT;
 
 /// How long a version that does not run may need until it takes the request: its image is unpacked, and a process that is
 /// refused its port is started twice.
@@ -32,7 +34,7 @@ const START: Duration = Duration::from_secs(30);
 const LOG_END: u64 = 4 * 1024;
 
 impl Local {
-    /// Sends one request the way everybody's requests go. An event goes to `POST /invoke`.
+    /// Sends one request the way everybody's requests go, and an event by the call that the SDKs have for it.
     pub(super) async fn invoke_function(
         &self,
         name: &FunctionName,
@@ -40,7 +42,7 @@ impl Local {
         payload: &Payload,
     ) -> Result<Invocation> {
         let subject = format!("{name}:{at}");
-        let request = request(&format!("/{name}/{at}"), payload)
+        let request = request(name, at, payload)
             .map_err(|error| Error::new(ErrorKind::Invalid, OPERATION, &subject, error))?;
         let path = format!("{}?at={at}", function_path(name));
         let timeouts = match self.client.look::<FunctionView>(&path, OPERATION, &subject).await? {
@@ -59,29 +61,57 @@ impl Local {
             subject: &subject,
         };
         let answer = self.client.exchange(ask).await?;
-        let text = |name: &header::HeaderName| Some(answer.headers.get(name)?.to_str().ok()?.to_owned());
-        let function_error = text(&headers::ERROR);
-        if answer.status == StatusCode::NOT_FOUND && function_error.is_some() {
-            let error = refused(&answer, OPERATION, &subject);
-            return Err(Error { kind: ErrorKind::NotFound, ..error });
+        if let Some(error) = refusal(&answer, &subject) {
+            return Err(error);
         }
+        let text = |name: &HeaderName| Some(answer.headers.get(name)?.to_str().ok()?.to_owned());
         let version: Option<Version> = text(&headers::VERSION).and_then(|version| version.parse().ok());
-        let log = match &version {
-            Some(version) => {
+        // A function that answers HTTP speaks through its status, around which the call has another.
+        let own_status = text(&headers::STATUS).and_then(|status| status.parse().ok());
+        let function_error = if own_status.is_some() { None } else { text(&headers::ERROR) };
+        let log = match (text(&LOG_RESULT), &version) {
+            (Some(tail), _) => {
+                STANDARD.decode(tail).ok().map(|tail| String::from_utf8_lossy(&tail).into_owned())
+            }
+            (None, Some(version)) => {
                 let path = self.directory.version_log(name, version);
                 off_the_reactor(move || end_of(&path)).await
             }
-            None => None,
+            (None, None) => None,
         };
-        Ok(Invocation { version, status: answer.status.as_u16(), payload: answer.body, function_error, log })
+        let status = own_status.unwrap_or(answer.status.as_u16());
+        Ok(Invocation { version, status, payload: answer.body, function_error, log })
     }
+}
+
+const LOG_RESULT: HeaderName = HeaderName::from_static("x-amz-log-result");
+const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
+
+/// The error in an answer that no function gave: there is none of that name, it may not have more instances, or the call
+/// was wrong.
+fn refusal(answer: &Answer, subject: &str) -> Option<Error> {
+    if answer.headers.contains_key(headers::ERROR) {
+        let error = refused(answer, OPERATION, subject);
+        return (answer.status == StatusCode::NOT_FOUND)
+            .then_some(Error { kind: ErrorKind::NotFound, ..error });
+    }
+    let code = answer.headers.get(ERROR_TYPE)?.to_str().ok()?;
+    let kind = match answer.status {
+        StatusCode::NOT_FOUND => ErrorKind::NotFound,
+        StatusCode::TOO_MANY_REQUESTS => ErrorKind::Throttled { after: Some(Duration::from_secs(1)) },
+        _ => ErrorKind::Invalid,
+    };
+    let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let message = body.get("message").or_else(|| body.get("Message")).and_then(Value::as_str);
+    let message = message.map_or_else(|| format!("it answered {}", answer.status), str::to_owned);
+    Some(Error::new(kind, OPERATION, subject, message).with_code(code))
 }
 
 /// How long an answer is waited for, where each of the versions that may answer has one of `timeouts` (milliseconds), and
 /// why that long. The router ends a request after the version's own time: this ends one that even the router forgot.
 fn patience(timeouts: &[Option<u64>]) -> (Duration, String) {
-    let times = timeouts.iter().map(|stated| stated.map_or(UNSTATED, Duration::from_millis));
-    let time = times.max().unwrap_or(UNSTATED);
+    let times = timeouts.iter().map(|stated| stated.map_or(TIMEOUT, Duration::from_millis));
+    let time = times.max().unwrap_or(TIMEOUT);
     let whose = if timeouts.contains(&Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))) {
         format!("`timeout` in config gives it {time:?}")
     } else {
@@ -90,13 +120,16 @@ fn patience(timeouts: &[Option<u64>]) -> (Duration, String) {
     (time.saturating_add(START), format!("{whose}, and its start has {START:?}"))
 }
 
-fn request(prefix: &str, payload: &Payload) -> http::Result<Request<Full<Bytes>>> {
+fn request(name: &FunctionName, at: &Qualifier, payload: &Payload) -> http::Result<Request<Full<Bytes>>> {
     match payload {
-        Payload::Event(event) => Request::post(format!("{prefix}/invoke"))
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::from(event.to_string())),
+        Payload::Event(event) => {
+            Request::post(format!("/2015-03-31/functions/{name}/invocations?Qualifier={at}"))
+                .header(header::CONTENT_TYPE, "application/json")
+                .header("x-amz-log-type", "Tail")
+                .body(Full::from(event.to_string()))
+        }
         Payload::Http { method, path, headers, body } => {
-            let mut request = Request::builder().method(method.as_str()).uri(format!("{prefix}{path}"));
+            let mut request = Request::builder().method(method.as_str()).uri(format!("/{name}/{at}{path}"));
             for (name, value) in headers {
                 request = request.header(name, value);
             }

@@ -2,10 +2,14 @@
 
 pub(crate) mod client;
 mod functions;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod invoke;
+mod metrics;
 mod registry;
 mod release;
 mod route;
+mod scanner;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -13,13 +17,15 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use longshore_contract::{
     AliasWrites, Calls, Capabilities, Compression, Endpoint, Error, ErrorKind, Finding, Format, FunctionName,
-    Functions, Place, Platform, Profile, Provider, PublishDedup, Registry, Result, Service, Settings,
-    Severity, Share, Split, State, Taken,
+    Functions, Metrics, Place, Platform, Profile, Provider, PublishDedup, Registry, Result, Scanner, Service,
+    Settings, Severity, Share, Split, State, Taken,
 };
 use longshore_model::DESCRIPTION_LIMIT;
 
 use crate::control::wire::{HeadView, function_path};
 use crate::provider::client::{Client, Reached};
+use crate::provider::scanner::Reports;
+use crate::runner::Runtime;
 use crate::state::{Identity, StateDirectory};
 
 /// The word for this provider.
@@ -30,6 +36,11 @@ pub(crate) const STATE: &str = "state";
 
 /// The setting that rehearses clouds without guarded writes.
 pub(crate) const ALIAS_WRITES: &str = "alias_writes";
+
+/// The setting that says where scanners leave their reports.
+pub(crate) const SCAN_REPORTS: &str = "scan_reports";
+/// The setting that says what runs functions.
+pub(crate) const RUNTIME: &str = "runtime";
 
 /// Where the cloud is when nothing says otherwise, beside the manifest.
 const DEFAULT: &str = ".longshore/local";
@@ -55,10 +66,22 @@ pub(crate) fn connect(settings: &Settings) -> Result<Arc<dyn Provider>> {
             return Err(Error::new(ErrorKind::Invalid, "connect to", &settings.target, message));
         }
     };
-    let endpoint = settings.endpoints.get(&Service::Functions).cloned();
+    let runtime = settings.text(RUNTIME).unwrap_or(Runtime::WORDS[0]);
+    let runtime = Runtime::from_word(runtime).ok_or_else(|| {
+        let message = format!("{RUNTIME}: {runtime:?} is none of {}", Runtime::WORDS.join(", "));
+        Error::new(ErrorKind::Invalid, "connect to", &settings.target, message)
+    })?;
+    let endpoint = |service| settings.endpoints.get(&service).cloned();
+    let client = Client::new(directory.clone(), endpoint(Service::Functions), Calls::default());
+    let measured_at = endpoint(Service::Metrics).or_else(|| endpoint(Service::Functions));
+    let images = client.clone().service(Service::Registry, endpoint(Service::Registry));
+    let reports = settings.text(SCAN_REPORTS).map(|folder| settings.directory.join(folder));
     Ok(Arc::new(Local {
-        client: Client::new(directory.clone(), endpoint, Calls::default()),
+        metrics: client.clone().service(Service::Metrics, measured_at),
+        reports: reports.map(|folder| Reports::new(folder, images, Calls::default())),
+        client,
         directory,
+        runtime,
         identity: identity.map(OnceLock::from).unwrap_or_default(),
         place: OnceLock::new(),
         nowhere: Place { provider: NAME.to_owned(), region: NEVER_STARTED.to_owned() },
@@ -108,7 +131,10 @@ fn capabilities(alias_writes: AliasWrites) -> Capabilities {
 #[derive(Debug)]
 struct Local {
     directory: StateDirectory,
+    runtime: Runtime,
     client: Client,
+    metrics: Client,
+    reports: Option<Reports>,
     /// Read once: it is kept for as long as the directory is.
     identity: OnceLock<Identity>,
     place: OnceLock<Place>,
@@ -191,9 +217,20 @@ impl Provider for Local {
         self
     }
 
+    fn scanner(&self) -> Option<&dyn Scanner> {
+        self.reports.as_ref().map(|reports| reports as &dyn Scanner)
+    }
+
+    fn metrics(&self) -> Option<&dyn Metrics> {
+        Some(self)
+    }
+
     fn metered(&self, calls: Calls) -> Arc<dyn Provider> {
         Arc::new(Self {
+            runtime: self.runtime,
             directory: self.directory.clone(),
+            metrics: self.metrics.metered(calls.clone()),
+            reports: self.reports.as_ref().map(|reports| reports.metered(calls.clone())),
             client: self.client.metered(calls),
             identity: self.identity.clone(),
             place: self.place.clone(),

@@ -53,12 +53,14 @@ impl Local {
             let message = format!("{} names no digest: what is released is the digest", spec.image);
             Error::new(ErrorKind::Invalid, UPDATE, &spec.name, message)
         })?;
-        self.check_config(release)?;
+        self.check_platform(release)?;
+        let settings = Settings::stated(&spec.config)
+            .map_err(|wrong| Error::new(ErrorKind::Invalid, UPDATE, &spec.name, wrong))?;
         let body = UpdateBody {
             repository: spec.image.repository.path().to_owned(),
             digest: digest.clone(),
             platform: spec.platform.clone(),
-            settings: Settings::stated(&spec.config),
+            settings: Settings { runtime: Some(self.runtime), ..settings },
             intent,
         };
         let mut patience = Patience::new(release.patience);
@@ -73,18 +75,12 @@ impl Local {
         self.settle_version(&spec.name, version, digest, &mut patience).await
     }
 
-    fn check_config(&self, release: &Release) -> Result<()> {
-        let name = &release.spec.name;
-        let invalid = |message: String| Error::new(ErrorKind::Invalid, UPDATE, name, message);
-        if let Some(field) = release.spec.config.raw.keys().next() {
-            return Err(invalid(format!("config.raw.{field}: a local cloud has no fields of its own")));
-        }
-        if !self.capabilities.platforms.iter().any(|host| release.spec.platform.serves(host)) {
+    fn check_platform(&self, release: &Release) -> Result<()> {
+        let platform = &release.spec.platform;
+        if !self.capabilities.platforms.iter().any(|host| platform.serves(host)) {
             let host = &self.capabilities.platforms[0];
-            return Err(invalid(format!(
-                "the image is for {}, this machine runs {host}",
-                release.spec.platform
-            )));
+            let message = format!("the image is for {platform}, this machine runs {host}");
+            return Err(Error::new(ErrorKind::Invalid, UPDATE, &release.spec.name, message));
         }
         Ok(())
     }

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use longshore_contract::Digest;
 use serde::Deserialize;
 
+use super::digest::ContentDigest;
+
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(super) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
@@ -16,7 +18,7 @@ const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+
 pub(super) struct Descriptor {
     #[serde(default)]
     pub(super) media_type: String,
-    pub(super) digest: Digest,
+    pub(super) digest: ContentDigest,
     pub(super) size: u64,
     #[serde(default)]
     urls: Option<Vec<String>>,
@@ -30,9 +32,19 @@ impl Descriptor {
     }
 }
 
-/// What a manifest is.
+/// A manifest, as far as a registry looks into it.
 #[derive(Debug)]
-pub(super) enum Document {
+pub(super) struct Document {
+    pub(super) parts: Parts,
+    /// The manifest that this one is about, which may be anywhere.
+    pub(super) subject: Option<ContentDigest>,
+    pub(super) annotations: BTreeMap<String, String>,
+    artifact_type: Option<String>,
+}
+
+/// What a manifest is made of.
+#[derive(Debug)]
+pub(super) enum Parts {
     /// One image, or an artefact in an image's shape.
     Image { config: Descriptor, layers: Vec<Descriptor> },
     /// A list of manifests.
@@ -44,9 +56,12 @@ pub(super) enum Document {
 struct Raw {
     schema_version: u32,
     media_type: Option<String>,
+    artifact_type: Option<String>,
     config: Option<Descriptor>,
     layers: Option<Vec<Descriptor>>,
     manifests: Option<Vec<Descriptor>>,
+    subject: Option<Descriptor>,
+    annotations: Option<BTreeMap<String, String>>,
 }
 
 impl Document {
@@ -66,11 +81,11 @@ impl Document {
         }
         let inferred = if raw.manifests.is_some() { OCI_INDEX } else { OCI_MANIFEST };
         let media_type = stated.or(raw.media_type).unwrap_or_else(|| inferred.to_owned());
-        let document = match (media_type.as_str(), raw.config, raw.layers, raw.manifests) {
+        let parts = match (media_type.as_str(), raw.config, raw.layers, raw.manifests) {
             (OCI_MANIFEST | DOCKER_MANIFEST, Some(config), Some(layers), None) => {
-                Self::Image { config, layers }
+                Parts::Image { config, layers }
             }
-            (OCI_INDEX | DOCKER_LIST, None, None, Some(children)) => Self::Index { children },
+            (OCI_INDEX | DOCKER_LIST, None, None, Some(children)) => Parts::Index { children },
             (OCI_MANIFEST | DOCKER_MANIFEST, ..) => {
                 return Err("an image manifest has config and layers, and no manifests".to_owned());
             }
@@ -79,24 +94,39 @@ impl Document {
             }
             (other, ..) => return Err(format!("media type {other} is not supported")),
         };
+        let document = Self {
+            parts,
+            subject: raw.subject.map(|subject| subject.digest),
+            annotations: raw.annotations.unwrap_or_default(),
+            artifact_type: raw.artifact_type,
+        };
         Ok((document, media_type))
     }
 
     /// The blobs that must be there before this manifest.
     pub(super) fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
-        let (config, layers) = match self {
-            Self::Image { config, layers } => (Some(config), layers.as_slice()),
-            Self::Index { .. } => (None, [].as_slice()),
+        let (config, layers) = match &self.parts {
+            Parts::Image { config, layers } => (Some(config), layers.as_slice()),
+            Parts::Index { .. } => (None, [].as_slice()),
         };
         config.into_iter().chain(layers).filter(|blob| !blob.elsewhere())
     }
 
     /// The manifests that must be there before this one.
     pub(super) fn children(&self) -> &[Descriptor] {
-        match self {
-            Self::Image { .. } => &[],
-            Self::Index { children } => children,
+        match &self.parts {
+            Parts::Image { .. } => &[],
+            Parts::Index { children } => children,
         }
+    }
+
+    /// What kind of artefact it is: what it says, or else what its configuration is.
+    pub(super) fn artifact_type(&self) -> Option<&str> {
+        let said = self.artifact_type.as_deref().filter(|kind| !kind.is_empty());
+        said.or(match &self.parts {
+            Parts::Image { config, .. } => Some(config.media_type.as_str()).filter(|kind| !kind.is_empty()),
+            Parts::Index { .. } => None,
+        })
     }
 }
 
@@ -163,6 +193,23 @@ mod tests {
         let index = format!(r#"{{"schemaVersion":2,"manifests":[{one}]}}"#);
         let (document, media_type) = Document::read(None, index.as_bytes()).unwrap();
         assert_eq!((document.children().len(), media_type.as_str()), (1, OCI_INDEX));
+    }
+
+    #[test]
+    fn an_artefact_is_of_the_kind_it_says_or_else_of_its_configurations() {
+        let (config, kind) = (descriptor(), |text: &str| {
+            let (document, _) = Document::read(None, text.as_bytes()).unwrap();
+            document.artifact_type().map(str::to_owned)
+        });
+        let image = format!(r#""schemaVersion":2,"config":{config},"layers":[]"#);
+        assert_eq!(kind(&format!(r#"{{{image},"artifactType":"a/b"}}"#)).as_deref(), Some("a/b"));
+        assert_eq!(kind(&format!(r#"{{{image},"artifactType":""}}"#)).as_deref(), Some("x"));
+        assert_eq!(kind(&format!("{{{image}}}")).as_deref(), Some("x"));
+        assert_eq!(kind(r#"{"schemaVersion":2,"manifests":[]}"#), None);
+        assert_eq!(
+            kind(r#"{"schemaVersion":2,"manifests":[],"artifactType":"c/d"}"#).as_deref(),
+            Some("c/d")
+        );
     }
 
     #[test]

@@ -4,9 +4,11 @@ use std::io;
 
 use longshore_contract::{Digest, Platform};
 
-use super::document::{Configuration, Descriptor, Document};
+use super::digest::{Algorithm, ContentDigest};
+use super::document::{Configuration, Descriptor, Document, Parts};
+use super::files::read;
 use super::name::RepositoryPath;
-use super::store::{Store, digest_of, read};
+use super::store::Store;
 
 /// The most bytes an image's configuration may have.
 const CONFIGURATION_LIMIT: u64 = 8 << 20;
@@ -16,6 +18,8 @@ const CONFIGURATION_LIMIT: u64 = 8 << 20;
 pub struct StoredImage {
     /// The manifest's digest: what the image is.
     pub digest: Digest,
+    /// The digest of its configuration.
+    pub configuration: Digest,
     /// What it was built for; it serves this machine.
     pub platform: Platform,
     /// Its layers, lowest first.
@@ -52,6 +56,8 @@ pub enum Packing {
     Plain,
     /// With gzip.
     Gzip,
+    /// With zstd.
+    Zstandard,
 }
 
 /// Why an image cannot be run here.
@@ -76,14 +82,14 @@ pub enum ImageRefusal {
         host: Platform,
     },
     /// A layer is of a kind that cannot be unpacked.
-    #[error("layer {digest} is {media_type:?}, which cannot be unpacked here{hint}")]
+    #[error(
+        "layer {digest} is {media_type:?}, which cannot be unpacked here: plain, gzip and zstd layers can"
+    )]
     LayerKind {
         /// The layer.
         digest: Digest,
         /// Its media type.
         media_type: String,
-        /// What would help, after a colon; empty where nothing is known to.
-        hint: &'static str,
     },
     /// A blob that the manifest names is gone.
     #[error("the registry has no blob {digest}, which image {image} needs: push the image again")]
@@ -126,38 +132,46 @@ pub enum ImageRefusal {
 
 /// Blob `digest`, which really has that digest; `None` when it is gone.
 fn read_verified(store: &Store, digest: &Digest, limit: u64) -> Result<Option<Vec<u8>>, ImageRefusal> {
-    let Some(bytes) = read(&store.bytes(digest), limit)? else { return Ok(None) };
-    if digest_of(&bytes) != *digest {
-        return Err(ImageRefusal::Corrupt { digest: digest.clone() });
+    let Some(bytes) = read(&store.bytes(&digest.into()), limit)? else { return Ok(None) };
+    verify(&bytes, digest).map(|()| Some(bytes))
+}
+
+fn verify(bytes: &[u8], digest: &Digest) -> Result<(), ImageRefusal> {
+    match ContentDigest::of(Algorithm::Sha256, bytes) == digest.into() {
+        true => Ok(()),
+        false => Err(ImageRefusal::Corrupt { digest: digest.clone() }),
     }
-    Ok(Some(bytes))
 }
 
 pub(super) fn image(store: &Store, path: &str, digest: &Digest) -> Result<StoredImage, ImageRefusal> {
     let unknown = || ImageRefusal::Unknown { repository: path.to_owned(), digest: digest.clone() };
     let malformed = |why: String| ImageRefusal::Malformed { digest: digest.clone(), why };
     let repository: RepositoryPath = path.parse().map_err(|_| unknown())?;
-    let manifest = store.manifest(&repository, digest)?.ok_or_else(unknown)?;
-    if digest_of(&manifest.bytes) != *digest {
-        return Err(ImageRefusal::Corrupt { digest: digest.clone() });
-    }
+    let manifest = store.manifest(&repository, &digest.into())?.ok_or_else(unknown)?;
+    verify(&manifest.bytes, digest)?;
     let (document, _) = Document::read(Some(&manifest.media_type), &manifest.bytes).map_err(malformed)?;
-    let (config, layers) = match document {
-        Document::Image { config, layers } => (config, layers),
-        Document::Index { children } => {
+    let (config, layers) = match document.parts {
+        Parts::Image { config, layers } => (config, layers),
+        Parts::Index { children } => {
             let (count, host) = (children.len(), Platform::host());
             return Err(ImageRefusal::Index { digest: digest.clone(), count, host });
         }
     };
 
-    let missing = |blob: &Digest| ImageRefusal::MissingBlob { image: digest.clone(), digest: blob.clone() };
+    // Everything that runs is named by sha256: a version, its unpacked files, what it is proved by.
+    let named = |blob: &Descriptor| {
+        let name = blob.digest.sha256();
+        name.ok_or_else(|| malformed(format!("{} cannot be run here: push it by sha256", blob.digest)))
+    };
+    let missing = |blob: Digest| ImageRefusal::MissingBlob { image: digest.clone(), digest: blob };
     for blob in layers.iter().chain([&config]) {
+        let name = named(blob)?;
         if !store.has_blob(&repository, &blob.digest)? {
-            return Err(missing(&blob.digest));
+            return Err(missing(name));
         }
     }
-    let bytes =
-        read_verified(store, &config.digest, CONFIGURATION_LIMIT)?.ok_or_else(|| missing(&config.digest))?;
+    let name = named(&config)?;
+    let bytes = read_verified(store, &name, CONFIGURATION_LIMIT)?.ok_or_else(|| missing(name.clone()))?;
     let configuration: Configuration = serde_json::from_slice(&bytes)
         .map_err(|error| malformed(format!("its configuration cannot be read: {error}")))?;
 
@@ -172,10 +186,14 @@ pub(super) fn image(store: &Store, path: &str, digest: &Digest) -> Result<Stored
         let (has, names) = (layers.len(), diff_ids.len());
         return Err(malformed(format!("it has {has} layers and its configuration names {names}")));
     }
-    let layers = layers.into_iter().zip(diff_ids).map(|(layer, diff_id)| self::layer(layer, diff_id));
+    let layers = layers
+        .into_iter()
+        .zip(diff_ids)
+        .map(|(blob, diff_id)| layer(named(&blob)?, &blob.media_type, diff_id));
     let process = configuration.config.unwrap_or_default();
     Ok(StoredImage {
         digest: digest.clone(),
+        configuration: name,
         platform,
         layers: layers.collect::<Result<_, _>>()?,
         entrypoint: process.entrypoint.unwrap_or_default(),
@@ -215,8 +233,8 @@ fn tcp_port(key: &str) -> Option<u16> {
     (protocol == "tcp").then(|| port.parse().ok()).flatten()
 }
 
-fn layer(of: Descriptor, diff_id: Digest) -> Result<Layer, ImageRefusal> {
-    let packing = match of.media_type.as_str() {
+fn layer(digest: Digest, media_type: &str, diff_id: Digest) -> Result<Layer, ImageRefusal> {
+    let packing = match media_type {
         "application/vnd.oci.image.layer.v1.tar"
         | "application/vnd.oci.image.layer.nondistributable.v1.tar"
         | "application/vnd.docker.image.rootfs.diff.tar" => Packing::Plain,
@@ -224,15 +242,11 @@ fn layer(of: Descriptor, diff_id: Digest) -> Result<Layer, ImageRefusal> {
         | "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
         | "application/vnd.docker.image.rootfs.diff.tar.gzip"
         | "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip" => Packing::Gzip,
+        "application/vnd.oci.image.layer.v1.tar+zstd"
+        | "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd" => Packing::Zstandard,
         other => {
-            let hint = match other.contains("zstd") {
-                true => {
-                    ": build it with gzip layers (docker buildx: compression=gzip,force-compression=true)"
-                }
-                false => "",
-            };
-            return Err(ImageRefusal::LayerKind { digest: of.digest, media_type: other.to_owned(), hint });
+            return Err(ImageRefusal::LayerKind { digest, media_type: other.to_owned() });
         }
     };
-    Ok(Layer { digest: of.digest, packing, diff_id })
+    Ok(Layer { digest, packing, diff_id })
 }

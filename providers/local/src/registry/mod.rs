@@ -1,7 +1,7 @@
 //! An OCI distribution registry in a directory.
 //!
 //! ```text
-//! blobs/sha256/HEX                            every byte, once, whatever it belongs to
+//! blobs/ALGORITHM/HEX                         every byte, once, whatever it belongs to
 //! uploads/ID                                  what is on its way in; nothing here outlives the process
 //! repositories/NAME/_blobs/HEX                an empty file: this repository has the blob
 //! repositories/NAME/_manifests/HEX            its manifest's media type
@@ -10,14 +10,20 @@
 //!
 //! A part of a repository's name never begins with `_`, so names and these folders cannot meet. Everything below
 //! `blobs` and `repositories` appears by a rename of something complete and synced: a process killed at any moment
-//! leaves at most a file in `uploads` and bytes that no repository has, and [`Registry::open`] sweeps both.
+//! leaves at most a file in `uploads` and bytes that no repository has, and [`Registry::open`] sweeps both. When a link
+//! was last touched is when a client was last told that what it names is there: [`Registry::collect`] goes by that.
 
+mod collect;
+mod digest;
 mod document;
+mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod image;
 mod name;
 mod range;
+mod receive;
+mod referrers;
 mod refusal;
 mod route;
 mod serve;
@@ -29,11 +35,13 @@ mod upload;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use longshore_contract::Digest;
+use sha2::{Digest as _, Sha256};
 
+pub use collect::Collected;
 pub use image::{ImageRefusal, Layer, Packing, StoredImage};
-pub(crate) use store::finish;
 
 use store::Store;
 use upload::Uploads;
@@ -72,10 +80,31 @@ impl Registry {
         blocking(move || image::image(&store, &path, &digest)).await
     }
 
+    /// Removes what nobody needs any more: what no tag names, none of the manifests that `keep` answers with needs, and no
+    /// client was told of within the last `grace`; manifests about something that stays, stay with it. Uploads that nobody
+    /// goes on with end as well. Pushes and pulls may go on meanwhile: those that ask for something wait until it is done,
+    /// and a blob that was told to be there stays for the `grace` that follows. `keep` is asked when they wait, so that
+    /// it can answer with what is so then.
+    pub async fn collect(
+        &self,
+        keep: impl FnOnce() -> Vec<Digest> + Send + 'static,
+        grace: Duration,
+    ) -> io::Result<Collected> {
+        self.uploads.expire();
+        let store = Arc::clone(&self.store);
+        blocking(move || store.collect(keep, grace)).await
+    }
+
     /// The bytes of blob `digest`, which some repository has or had. They are not verified.
     pub(crate) fn bytes(&self, digest: &Digest) -> io::Result<std::fs::File> {
-        std::fs::File::open(self.store.bytes(digest))
+        std::fs::File::open(self.store.bytes(&digest.into()))
     }
+}
+
+/// The digest of all that `hasher` was given.
+pub(crate) fn finish(hasher: Sha256) -> Digest {
+    let text = format!("sha256:{}", hex::encode(hasher.finalize()));
+    text.parse().expect("sha256: and 64 lower-case hexadecimal digits")
 }
 
 /// Runs `work` where it may block. A panic in it goes on here.

@@ -7,7 +7,7 @@ use longshore_contract::Repository;
 
 /// The path of a repository in this registry. It has only parts of the distribution specification's grammar, so that it
 /// is also a relative path that stays where it is put.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct RepositoryPath(String);
 
 impl RepositoryPath {

@@ -4,8 +4,10 @@ use std::io;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use serde_json::json;
+
+use crate::state::is_full;
 
 /// A request that is not done, in the specification's words.
 #[derive(Debug)]
@@ -74,6 +76,27 @@ impl Refusal {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID", message)
     }
 
+    /// The request's body did not come within bounds of time or size.
+    pub(super) fn timed_out(message: impl ToString) -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "BLOB_UPLOAD_INVALID", message)
+    }
+
+    /// There is no room for what the client sends.
+    pub(super) fn no_room(message: impl ToString) -> Self {
+        Self::new(StatusCode::INSUFFICIENT_STORAGE, "DENIED", message)
+    }
+
+    pub(super) fn too_many_tags(message: impl ToString) -> Self {
+        Self::new(StatusCode::URI_TOO_LONG, "UNSUPPORTED", message)
+    }
+
+    /// The method has no meaning there; `allowed` have.
+    pub(super) fn method(method: &Method, allowed: &'static str) -> Self {
+        let message = format!("{method} is not part of the distribution API here, only {allowed} are");
+        let refusal = Self::unsupported(StatusCode::METHOD_NOT_ALLOWED, message);
+        Self { headers: vec![("allow", allowed.to_owned())], ..refusal }
+    }
+
     pub(super) fn denied(message: impl ToString) -> Self {
         Self::new(StatusCode::FORBIDDEN, "DENIED", message)
     }
@@ -84,14 +107,15 @@ impl Refusal {
 }
 
 impl From<io::Error> for Refusal {
-    /// Our own disk failed: the client may try again, and the message says what to look at.
+    /// Our own disk failed; the message says what to look at. The specification has no code for it: `UNKNOWN` is what
+    /// registries say, and some clients try again for it, which on a full disk they should not.
     fn from(error: io::Error) -> Self {
-        let status = match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StatusCode::INSUFFICIENT_STORAGE,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
-        };
         tracing::error!("registry: {error}");
-        Self::new(status, "UNKNOWN", format!("the registry's directory: {error}"))
+        if is_full(&error) {
+            return Self::no_room(format!("the disk of the registry's directory is full: {error}"));
+        }
+        let message = format!("the registry's directory: {error}");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", message)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Which part of the API a path names. Names of repositories have slashes in them, so a path is read from its end.
 
-use longshore_contract::{Digest, Tag};
+use longshore_contract::Tag;
 
+use super::digest::ContentDigest;
 use super::name::RepositoryPath;
 use super::refusal::Refusal;
 
@@ -11,7 +12,7 @@ pub(super) enum Subject {
     /// `/v2/`
     Api,
     /// `/v2/NAME/blobs/DIGEST`
-    Blob(RepositoryPath, Digest),
+    Blob(RepositoryPath, ContentDigest),
     /// `/v2/NAME/blobs/uploads/`
     Uploads(RepositoryPath),
     /// `/v2/NAME/blobs/uploads/ID`
@@ -20,12 +21,28 @@ pub(super) enum Subject {
     Manifest(RepositoryPath, ManifestName),
     /// `/v2/NAME/tags/list`
     Tags(RepositoryPath),
+    /// `/v2/NAME/referrers/DIGEST`
+    Referrers(RepositoryPath, ContentDigest),
+}
+
+impl Subject {
+    /// What can be done with it, as the `Allow` header says it.
+    pub(super) fn allowed(&self) -> &'static str {
+        match self {
+            Self::Api => "GET, HEAD",
+            Self::Blob(..) => "GET, HEAD, DELETE",
+            Self::Uploads(_) => "POST",
+            Self::Upload(..) => "GET, HEAD, PATCH, PUT, DELETE",
+            Self::Manifest(..) => "GET, HEAD, PUT, DELETE",
+            Self::Tags(_) | Self::Referrers(..) => "GET, HEAD",
+        }
+    }
 }
 
 /// How a manifest is named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ManifestName {
-    Digest(Digest),
+    Digest(ContentDigest),
     Tag(Tag),
 }
 
@@ -53,6 +70,9 @@ pub(super) fn subject(path: &str) -> Result<Subject, Refusal> {
     if let Some(name) = rest.strip_suffix("/blobs") {
         return Ok(Subject::Blob(repository(name)?, digest(&last)?));
     }
+    if let Some(name) = rest.strip_suffix("/referrers") {
+        return Ok(Subject::Referrers(repository(name)?, digest(&last)?));
+    }
     let name = repository(rest.strip_suffix("/manifests").ok_or_else(nowhere)?)?;
     let manifest = match last.contains(':') {
         true => ManifestName::Digest(digest(&last)?),
@@ -73,7 +93,7 @@ pub(super) fn repository(text: &str) -> Result<RepositoryPath, Refusal> {
 }
 
 /// Reads a digest.
-pub(super) fn digest(text: &str) -> Result<Digest, Refusal> {
+pub(super) fn digest(text: &str) -> Result<ContentDigest, Refusal> {
     text.parse().map_err(Refusal::digest_invalid)
 }
 
@@ -88,7 +108,7 @@ mod tests {
     #[test]
     fn a_path_is_read_from_its_end() {
         let hex = "0".repeat(64);
-        let digest: Digest = format!("sha256:{hex}").parse().unwrap();
+        let digest: ContentDigest = format!("sha256:{hex}").parse().unwrap();
         for (path, expected) in [
             ("/v2".to_owned(), Subject::Api),
             ("/v2/".to_owned(), Subject::Api),
@@ -99,6 +119,7 @@ mod tests {
             ("/v2/a/blobs/uploads/x".to_owned(), Subject::Upload(name("a"), "x".to_owned())),
             (format!("/v2/a/b/blobs/sha256:{hex}"), Subject::Blob(name("a/b"), digest.clone())),
             (format!("/v2/a/blobs/sha256%3A{hex}"), Subject::Blob(name("a"), digest.clone())),
+            (format!("/v2/a/referrers/sha256:{hex}"), Subject::Referrers(name("a"), digest.clone())),
             (
                 format!("/v2/blobs/manifests/sha256:{hex}"),
                 Subject::Manifest(name("blobs"), ManifestName::Digest(digest)),
@@ -126,6 +147,8 @@ mod tests {
             "/v2/A/tags/list",
             "/v2/a/blobs/sha256:12",
             "/v2/a/blobs/..",
+            "/v2/a/referrers/v1",
+            "/v2/a/referrers/",
             "/v2/a/manifests/..",
             "/v2/a/manifests/",
             "/v2//manifests/a",

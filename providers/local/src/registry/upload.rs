@@ -5,24 +5,19 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
-use std::fs::{self, File};
 use std::hash::{BuildHasher as _, Hasher as _};
-use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use bytes::Bytes;
-use http_body_util::BodyExt as _;
-use longshore_contract::Digest;
-use sha2::{Digest as _, Sha256};
-use tokio::sync::mpsc;
 
+use super::blocking;
+use super::digest::{Algorithm, ContentDigest};
 use super::name::RepositoryPath;
+use super::receive::{Incoming, Progress, Stated, drain};
 use super::refusal::Refusal;
-use super::store::{Store, finish};
-use super::{BLOB_LIMIT, blocking};
+use super::store::Store;
 
 /// How long nobody may touch an upload before it goes.
 const SILENCE: Duration = Duration::from_secs(60 * 60);
@@ -34,6 +29,7 @@ const MOST: usize = 256;
 #[derive(Debug)]
 pub(super) struct Uploads {
     store: Arc<Store>,
+    incoming: Incoming,
     open: Mutex<HashMap<String, Arc<Upload>>>,
 }
 
@@ -47,46 +43,51 @@ pub(super) struct Upload {
     progress: tokio::sync::Mutex<Option<Progress>>,
 }
 
-#[derive(Debug)]
-struct Progress {
-    file: File,
-    path: PathBuf,
-    hasher: Sha256,
-    length: u64,
-}
-
 impl Uploads {
     pub(super) fn new(store: Arc<Store>) -> Self {
-        Self { store, open: Mutex::default() }
+        let incoming = Incoming::new(store.uploads());
+        Self { store, incoming, open: Mutex::default() }
     }
 
     fn table(&self) -> MutexGuard<'_, HashMap<String, Arc<Upload>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins an upload into `repository`; those that fell silent go.
-    pub(super) async fn begin(&self, repository: RepositoryPath) -> io::Result<Arc<Upload>> {
+    /// Begins an upload into `repository` of something whose digest will be of that algorithm, as far as is known.
+    pub(super) async fn begin(
+        &self,
+        repository: RepositoryPath,
+        algorithm: Algorithm,
+    ) -> io::Result<Arc<Upload>> {
         let id = format!("{:016x}{:016x}", random(), random());
         let path = self.store.uploads().join(&id);
-        let progress = blocking(move || Progress::begin(path)).await?;
+        let progress = blocking(move || Progress::begin(path, algorithm)).await?;
         let upload = Arc::new(Upload {
             id: id.clone(),
             repository,
             touched: Mutex::new(Instant::now()),
             progress: tokio::sync::Mutex::new(Some(progress)),
         });
+        self.expire();
         let mut open = self.table();
-        // One that is being written to right now has more than one owner.
-        let busy = |upload: &Arc<Upload>| Arc::strong_count(upload) > 1;
-        open.retain(|_, upload| busy(upload) || upload.touched().elapsed() < SILENCE);
         while open.len() >= MOST {
             // By when, not by how long ago: time goes on from one to the next.
-            let silent = open.values().filter(|upload| !busy(upload)).min_by_key(|upload| upload.touched());
+            let silent =
+                open.values().filter(|upload| !is_busy(upload)).min_by_key(|upload| upload.touched());
             let Some(silent) = silent.map(|upload| upload.id.clone()) else { break };
             open.remove(&silent);
         }
         open.insert(id, Arc::clone(&upload));
         Ok(upload)
+    }
+
+    /// Ends the uploads that fell silent.
+    pub(super) fn expire(&self) {
+        self.expire_after(SILENCE);
+    }
+
+    fn expire_after(&self, silence: Duration) {
+        self.table().retain(|_, upload| is_busy(upload) || upload.touched().elapsed() < silence);
     }
 
     /// Upload `id` of `repository`.
@@ -98,6 +99,41 @@ impl Uploads {
         Ok(Arc::clone(upload))
     }
 
+    /// Adds `body` to `upload`, which must stand where the body is stated to begin; answers with the new length. What
+    /// arrived before a body broke off stays, and counts.
+    pub(super) async fn append(
+        &self,
+        upload: &Arc<Upload>,
+        stated: Stated,
+        mut body: Body,
+    ) -> Result<u64, Refusal> {
+        let (upload, incoming) = (Arc::clone(upload), self.incoming.clone());
+        // A task of its own: a client that goes away drops its request, and what it sent must not go with it.
+        let task = tokio::spawn(async move {
+            let mut held = upload.progress.lock().await;
+            let progress = held.take().ok_or_else(Refusal::upload_unknown)?;
+            let refused = match stated.begins {
+                Some(begins) if begins != progress.length() => {
+                    Some(upload.out_of_order(begins, progress.length()))
+                }
+                _ => None,
+            };
+            if let Some(refused) = refused {
+                *held = Some(progress);
+                drop(held);
+                drain(&mut body, &stated).await;
+                return Err(refused);
+            }
+            let (progress, came) = incoming.receive(progress, &stated, body).await;
+            let length = progress.as_ref().map(Progress::length);
+            *held = progress;
+            upload.touch();
+            came?;
+            length.ok_or_else(Refusal::upload_unknown)
+        });
+        task.await.map_err(|failed| Refusal::from(io::Error::other(failed)))?
+    }
+
     /// Ends an upload without a blob.
     pub(super) fn abandon(&self, upload: &Upload) {
         self.table().remove(&upload.id);
@@ -105,7 +141,7 @@ impl Uploads {
 
     /// Makes the upload a blob of its repository, or refuses it when its bytes are not what `digest` says. The upload is
     /// over either way.
-    pub(super) async fn close(&self, upload: &Upload, digest: Digest) -> Result<(), Refusal> {
+    pub(super) async fn close(&self, upload: &Upload, digest: ContentDigest) -> Result<(), Refusal> {
         self.abandon(upload);
         let progress = upload.progress.lock().await.take().ok_or_else(Refusal::upload_unknown)?;
         let (store, repository) = (Arc::clone(&self.store), upload.repository.clone());
@@ -124,37 +160,8 @@ impl Upload {
 
     /// How many bytes arrived.
     pub(super) async fn length(&self) -> Result<u64, Refusal> {
-        self.progress
-            .lock()
-            .await
-            .as_ref()
-            .map(|progress| progress.length)
-            .ok_or_else(Refusal::upload_unknown)
-    }
-
-    /// Adds `body`, which must begin at byte `begins` where that is stated; answers with the new length. What arrived
-    /// before a body broke off stays, and counts.
-    pub(super) async fn append(self: &Arc<Self>, begins: Option<u64>, body: Body) -> Result<u64, Refusal> {
-        let upload = Arc::clone(self);
-        // A task of its own: a client that goes away drops its request, and what it sent must not go with it.
-        let task = tokio::spawn(async move {
-            let mut held = upload.progress.lock().await;
-            let progress = held.take().ok_or_else(Refusal::upload_unknown)?;
-            if let Some(begins) = begins
-                && begins != progress.length
-            {
-                let length = progress.length;
-                *held = Some(progress);
-                return Err(upload.out_of_order(begins, length));
-            }
-            let (progress, body) = receive(progress, body).await;
-            let progress = progress?;
-            let length = progress.length;
-            *held = Some(progress);
-            upload.touch();
-            body.map(|()| length)
-        });
-        task.await.map_err(|failed| Refusal::from(io::Error::other(failed)))?
+        let progress = self.progress.lock().await;
+        progress.as_ref().map(Progress::length).ok_or_else(Refusal::upload_unknown)
     }
 
     fn out_of_order(&self, begins: u64, length: u64) -> Refusal {
@@ -174,75 +181,33 @@ impl Upload {
     }
 }
 
-/// Writes `body` behind what is there. The upload comes back unless its disk failed.
-async fn receive(progress: Progress, mut body: Body) -> (Result<Progress, Refusal>, Result<(), Refusal>) {
-    let (sender, receiver) = mpsc::channel(16);
-    let writer = tokio::task::spawn_blocking(move || progress.write_all(receiver));
-    let mut room = true;
-    let came = loop {
-        let chunk = match body.frame().await {
-            Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
-            Some(Err(error)) => break Err(Refusal::upload_invalid(format!("the body broke off: {error}"))),
-            None => break Ok(()),
-        };
-        // The writer ends early when it fails, and says why below.
-        if sender.send(chunk).await.is_err() {
-            room = false;
-            break Ok(());
-        }
-    };
-    drop(sender);
-    match writer.await {
-        Ok(Ok(progress)) if room => (Ok(progress), came),
-        Ok(Ok(_)) => {
-            let refusal = Refusal::too_large(format!("a blob has at most {BLOB_LIMIT} bytes"));
-            (Err(refusal), Ok(()))
-        }
-        Ok(Err(error)) => (Err(error.into()), Ok(())),
-        Err(failed) => (Err(io::Error::other(failed).into()), Ok(())),
-    }
-}
-
-impl Progress {
-    fn begin(path: PathBuf) -> io::Result<Self> {
-        let file = File::create_new(&path)?;
-        Ok(Self { file, path, hasher: Sha256::new(), length: 0 })
-    }
-
-    /// Writes and hashes chunks until there are no more, or until the blob is too large.
-    fn write_all(mut self, mut chunks: mpsc::Receiver<Bytes>) -> io::Result<Self> {
-        while let Some(chunk) = chunks.blocking_recv() {
-            if self.length + chunk.len() as u64 > BLOB_LIMIT {
-                break;
-            }
-            self.file.write_all(&chunk)?;
-            self.hasher.update(&chunk);
-            self.length += chunk.len() as u64;
-        }
-        Ok(self)
-    }
-
-    fn close(self, store: &Store, repository: &RepositoryPath, digest: &Digest) -> Result<(), Refusal> {
-        let found = finish(self.hasher.clone());
-        if found != *digest {
-            return Err(Refusal::digest_invalid(format!(
-                "{} bytes arrived and their digest is {found}, not {digest}",
-                self.length
-            )));
-        }
-        self.file.sync_all()?;
-        Ok(store.adopt(repository, digest, &self.path)?)
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        // Gone already when it became a blob.
-        let _ = fs::remove_file(&self.path);
-    }
+/// One that is being written to right now has more than one owner.
+fn is_busy(upload: &Arc<Upload>) -> bool {
+    Arc::strong_count(upload) > 1
 }
 
 /// A number that comes once; the standard library seeds its hash maps with these.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_upload_that_is_silent_goes_with_its_file_and_one_that_is_busy_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(directory.path()).unwrap());
+        let uploads = Uploads::new(Arc::clone(&store));
+        let name: RepositoryPath = "a".parse().unwrap();
+        let busy = uploads.begin(name.clone(), Algorithm::Sha256).await.unwrap();
+        let silent = uploads.begin(name.clone(), Algorithm::Sha256).await.unwrap().id.clone();
+        uploads.expire();
+        assert!(uploads.find(&name, &silent).is_ok(), "an hour is not over");
+        uploads.expire_after(Duration::ZERO);
+        assert!(uploads.find(&name, &silent).is_err());
+        assert!(uploads.find(&name, &busy.id).is_ok());
+        assert_eq!(std::fs::read_dir(store.uploads()).unwrap().count(), 1);
+    }
 }

@@ -37,6 +37,12 @@ pub(crate) enum Failure {
     NoAnswer,
     /// It did not answer in the function's time.
     Timeout,
+    /// Every instance is busy, and there may be no more of them.
+    Throttled,
+    /// The request's body is larger than an event may be.
+    TooLarge,
+    /// The request's body ended before its end.
+    BrokeOff,
 }
 
 impl Failure {
@@ -48,6 +54,18 @@ impl Failure {
             Self::Resting(_) => "Resting",
             Self::NoAnswer => "NoAnswer",
             Self::Timeout => "Timeout",
+            Self::Throttled => "Throttled",
+            Self::TooLarge => "TooLarge",
+            Self::BrokeOff => "BrokeOff",
+        }
+    }
+
+    /// After how many seconds it may be different.
+    pub(crate) fn retry_after(self) -> Option<u64> {
+        match self {
+            Self::Resting(after) => Some(after.as_secs() + 1),
+            Self::Throttled => Some(1),
+            _ => None,
         }
     }
 
@@ -57,6 +75,9 @@ impl Failure {
             Self::DoesNotStart | Self::NoAnswer => StatusCode::BAD_GATEWAY,
             Self::Resting(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::Throttled => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BrokeOff => StatusCode::BAD_REQUEST,
         }
     }
 }
@@ -91,8 +112,8 @@ impl RouterError {
         if let Some(version) = &self.version {
             headers::add_version(answered, version);
         }
-        if let Failure::Resting(after) = self.failure {
-            answered.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs() + 1));
+        if let Some(after) = self.failure.retry_after() {
+            answered.insert(header::RETRY_AFTER, HeaderValue::from(after));
         }
         response
     }

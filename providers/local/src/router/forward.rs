@@ -1,12 +1,10 @@
 //! One request to a function and its answer.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Request, State};
@@ -14,29 +12,30 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use hyper::body::{Frame, Incoming, SizeHint};
-use longshore_contract::{AliasName, FunctionName, Qualifier, Routing, Version};
-use longshore_model::{AliasRecord, Service};
+use longshore_contract::Version;
 use tokio::time::Sleep;
 
-use crate::control::api::named;
 use crate::control::store::Store;
+use crate::router::delivery::count_failed_start;
+use crate::router::dialect::{self, Carries};
 use crate::router::error::{Failure, RouterError};
+use crate::router::function_url;
 use crate::router::headers;
-use crate::router::instances::{Instances, Lease};
+use crate::router::instances::Instances;
+use crate::router::invoke;
 use crate::router::meter::End;
 use crate::router::path::Asked;
-use crate::router::split;
+use crate::router::process::{Speaks, Way};
+use crate::router::slot::{Lease, Slot};
+use crate::router::target::{Target, Targets};
 use crate::router::upstream::Unanswered;
-
-/// How long a request may take where the function's settings do not say: the longest that a cloud allows.
-const LONGEST: Duration = Duration::from_secs(900);
+use crate::runtime_api::RequestId;
 
 /// What the router works on.
 pub(crate) struct Router {
-    store: Arc<Store>,
-    instances: Arc<Instances>,
-    /// How many requests came to each alias.
-    counters: RwLock<HashMap<(FunctionName, AliasName), Arc<AtomicU64>>>,
+    pub(super) store: Arc<Store>,
+    pub(super) instances: Arc<Instances>,
+    pub(super) targets: Targets,
 }
 
 /// Answers one request for a function.
@@ -45,13 +44,16 @@ pub(crate) async fn handle(
     ConnectInfo(from): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Response {
+    if let Some(call) = invoke::Call::of(request.method(), request.uri()) {
+        return router.invoke(call, request).await;
+    }
     router.forward(from, request).await.unwrap_or_else(|error| error.answer())
 }
 
 impl Router {
     /// Over one state and the processes that go with it.
     pub(crate) fn new(store: Arc<Store>, instances: Arc<Instances>) -> Self {
-        Self { store, instances, counters: RwLock::default() }
+        Self { store, instances, targets: Targets::default() }
     }
 
     async fn forward(&self, from: SocketAddr, mut request: Request) -> Result<Response, RouterError> {
@@ -61,22 +63,43 @@ impl Router {
             RouterError::not_found(message)
         })?;
         // The routing is read here, once: a request is for the version that was right when it came.
-        let service = self.store.service();
-        let number = self.version(&service, &asked)?;
-        let timeout = timeout(&service, &asked.function, number);
+        let target = self.targets.pick(&self.store.service(), &asked.function, &asked.at)?;
+        let slot = self.instances.slot(&target.function, target.number);
         *request.uri_mut() = onward(asked.path, uri.query());
-        *request.version_mut() = axum::http::Version::HTTP_11;
         headers::drop_hop_by_hop(request.headers_mut());
         headers::add_forwarded(request.headers_mut(), from, asked.prefix);
+        let way = self.instances.way(&slot).await.inspect_err(|error| count_failed_start(&slot, error))?;
+        match way {
+            Way::Http => {
+                if let Some(kind) = target.kind {
+                    let id = RequestId::generate();
+                    dialect::tell(request.headers_mut(), &target.told(kind, &id, Carries::Request));
+                }
+                self.over_http(&slot, &target, request).await
+            }
+            Way::Events => {
+                let asked = function_url::Asked { from, at: asked.at, target };
+                function_url::answer(&self.instances, &slot, asked, request).await
+            }
+        }
+    }
 
-        let begun = Instant::now();
-        let lease = self.instances.lease(&asked.function, number).await?;
-        let slot = Arc::clone(&lease.slot);
+    /// Sends a request to a process that answers HTTP, counts it, and hands the answer on as it comes.
+    pub(super) async fn over_http(
+        &self,
+        slot: &Arc<Slot>,
+        target: &Target,
+        mut request: Request,
+    ) -> Result<Response, RouterError> {
+        *request.version_mut() = axum::http::Version::HTTP_11;
+        let (begun, timeout) = (Instant::now(), target.timeout);
+        let lease = self.instances.lease(slot).await.inspect_err(|error| count_failed_start(slot, error))?;
         let late = || {
-            let message = format!("{}@{number} did not answer within {timeout:?}", asked.function);
+            let message = format!("{}@{} did not answer within {timeout:?}", target.function, target.number);
             slot.error(Failure::Timeout, message)
         };
-        let answered = tokio::time::timeout(timeout, self.ask(&asked.function, number, lease, request)).await;
+        let asked = self.ask(slot, lease, request);
+        let answered = tokio::time::timeout(timeout, asked).await;
         let result = answered.unwrap_or_else(|_| Err(late()));
         let end = match &result {
             Ok((_, response)) if response.status() < StatusCode::INTERNAL_SERVER_ERROR => End::Good,
@@ -84,81 +107,37 @@ impl Router {
         };
         slot.meter.count(end, begun.elapsed());
         let (lease, response) = result?;
-        Ok(relay(lease, response, named(number), end, begun + timeout))
+        Ok(relay(lease, response, &target.version, end, begun + timeout))
     }
 
     /// Sends the request to a process of the version; to a new one where the process turns out to be gone.
     async fn ask(
         &self,
-        function: &FunctionName,
-        number: u64,
+        slot: &Arc<Slot>,
         mut lease: Lease,
-        mut request: Request,
+        mut request: axum::http::Request<Body>,
     ) -> Result<(Lease, axum::http::Response<Incoming>), RouterError> {
         loop {
-            match lease.upstream.send(request).await {
+            let Speaks::Http(connections) = &lease.process.speaks else {
+                let message = "one instance of it answers HTTP and another asks for events: state its `kind`";
+                return Err(slot.error(Failure::DoesNotStart, message.to_owned()));
+            };
+            match connections.send(&lease.process.instance, request).await {
                 Ok(response) => return Ok((lease, response)),
                 Err(Unanswered::Lost(error)) => {
-                    let message = format!("{function}@{number} hung up before it answered: {error}");
-                    return Err(lease.slot.error(Failure::NoAnswer, message));
+                    let message =
+                        format!("{}@{} hung up before it answered: {error}", slot.function, slot.number);
+                    return Err(slot.error(Failure::NoAnswer, message));
                 }
                 Err(Unanswered::Gone(unsent)) => {
-                    lease.slot.forget(&lease.upstream).await;
+                    slot.forget(&lease.process).await;
                     request = *unsent;
                     // Ends when the version keeps dying: then it is left alone for a while, which is an error.
-                    lease = self.instances.lease(function, number).await?;
+                    lease = self.instances.lease(slot).await?;
                 }
             }
         }
     }
-
-    /// The number of the version that answers this request.
-    fn version(&self, service: &Service, asked: &Asked<'_>) -> Result<u64, RouterError> {
-        let name = &asked.function;
-        let not_found = |error: longshore_model::Refusal| RouterError::not_found(error);
-        let function = service.function(name).map_err(not_found)?;
-        let version = match &asked.at {
-            Qualifier::Latest => return Ok(function.head_number()),
-            Qualifier::Version(version) => version.clone(),
-            Qualifier::Alias(alias) => {
-                self.pick(name, alias, service.alias(name, alias).map_err(not_found)?).clone()
-            }
-        };
-        // "007" is not version 7.
-        let number = version.as_str().parse().ok().filter(|number| named(*number) == version);
-        number
-            .filter(|number| function.versions.contains_key(number))
-            .ok_or_else(|| RouterError::not_found(format_args!("there is no version {version} of {name}")))
-    }
-
-    fn pick<'a>(&self, name: &FunctionName, alias: &AliasName, record: &'a AliasRecord) -> &'a Version {
-        match &record.routing {
-            Routing::All(version) => version,
-            Routing::Split { stable, canary, share } => {
-                let n = self.counter(name, alias).fetch_add(1, Ordering::Relaxed);
-                if split::picks(n, *share) { canary } else { stable }
-            }
-        }
-    }
-
-    fn counter(&self, name: &FunctionName, alias: &AliasName) -> Arc<AtomicU64> {
-        let key = (name.clone(), alias.clone());
-        if let Some(counter) = self.counters.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
-            return Arc::clone(counter);
-        }
-        Arc::clone(self.counters.write().unwrap_or_else(PoisonError::into_inner).entry(key).or_default())
-    }
-}
-
-fn timeout(service: &Service, name: &FunctionName, number: u64) -> Duration {
-    let function = service.function(name).ok();
-    let content = function.and_then(|function| match function.versions.get(&number) {
-        Some(version) => Some(&version.content),
-        None => function.head.settled(),
-    });
-    content
-        .and_then(|content| content.configuration.0.get("timeout_ms")?.as_u64())
-        .map_or(LONGEST, Duration::from_millis)
 }
 
 fn onward(path: &str, query: Option<&str>) -> Uri {
@@ -173,14 +152,14 @@ fn onward(path: &str, query: Option<&str>) -> Uri {
 fn relay(
     lease: Lease,
     response: axum::http::Response<Incoming>,
-    version: Version,
+    version: &Version,
     end: End,
     deadline: Instant,
 ) -> Response {
     let (mut parts, body) = response.into_parts();
     headers::drop_hop_by_hop(&mut parts.headers);
     parts.headers.remove(headers::ERROR);
-    headers::add_version(&mut parts.headers, &version);
+    headers::add_version(&mut parts.headers, version);
     let late = Box::pin(tokio::time::sleep_until(deadline.into()));
     Response::from_parts(parts, Body::new(Relayed { body, late, lease, end }))
 }

@@ -14,6 +14,9 @@ pub(crate) const VERSION: HeaderName = HeaderName::from_static("x-longshore-vers
 /// Says in a word why the router answered in the function's place.
 pub(crate) const ERROR: HeaderName = HeaderName::from_static("x-longshore-error");
 
+/// The status of a function that answers HTTP, where the answer around it has one of its own.
+pub(crate) const STATUS: HeaderName = HeaderName::from_static("x-longshore-status");
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 

@@ -1,122 +1,178 @@
-//! Counting one version's requests in bounded memory.
+//! Counting one version's requests: since the daemon started, and for any window of the last hour.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Buckets per doubling: a quantile is right to about 9 %.
-const STEPS: u64 = 8;
+use jiff::Timestamp;
 
-/// From 1 µs to more than a day.
-const BUCKETS: usize = 38 * STEPS as usize;
+use crate::router::histogram::Histogram;
 
-/// Counters of one version.
+/// How many seconds are counted together.
+const SECONDS: i64 = 5;
+
+/// How many such parts are kept: an hour, and the part that has begun. A part without requests is not kept at all.
+const PARTS: i64 = 3600 / SECONDS + 1;
+
+/// The counters of one version.
+#[derive(Debug, Default)]
 pub(crate) struct Meter {
-    invocations: AtomicU64,
-    errors: AtomicU64,
-    latencies: [AtomicU64; BUCKETS],
+    kept: Mutex<Kept>,
 }
 
-impl Default for Meter {
-    fn default() -> Self {
-        Self {
-            invocations: AtomicU64::new(0),
-            errors: AtomicU64::new(0),
-            latencies: [const { AtomicU64::new(0) }; BUCKETS],
-        }
-    }
+#[derive(Debug, Default)]
+struct Kept {
+    total: Counts,
+    /// Parts of the last hour by their numbers, in order.
+    parts: VecDeque<(i64, Counts)>,
+}
+
+/// What was counted in a window.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Requests that a process got, or should have got.
+    pub(crate) invocations: u64,
+    /// Those among them that ended badly.
+    pub(crate) errors: u64,
+    /// Requests that were turned away because every instance was busy. They are no invocations.
+    pub(crate) throttles: u64,
+    /// How long the answers of the invocations took.
+    pub(crate) latencies: Histogram,
 }
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The function answered with a status below 500.
+    /// The function answered, with a status below 500 where it answers HTTP.
     Good,
-    /// It answered with 500 or more, or not at all.
+    /// It answered with 500 or more, failed, or did not answer.
     Bad,
 }
 
 impl Meter {
-    /// Counts a request and how long its answer took to begin.
+    /// Counts a request that ends now, and how long its answer took.
     pub(crate) fn count(&self, end: End, took: Duration) {
-        self.invocations.fetch_add(1, Ordering::Relaxed);
-        self.latencies[bucket(took)].fetch_add(1, Ordering::Relaxed);
-        if end == End::Bad {
-            self.errors.fetch_add(1, Ordering::Relaxed);
-        }
+        self.at(Timestamp::now(), |counts| {
+            counts.invocations += 1;
+            counts.errors += u64::from(end == End::Bad);
+            counts.latencies.add(took);
+        });
     }
 
     /// Makes an error of a request that was counted as good: its answer broke off.
     pub(crate) fn spoil(&self) {
-        self.errors.fetch_add(1, Ordering::Relaxed);
+        self.at(Timestamp::now(), |counts| counts.errors += 1);
     }
 
-    /// Requests counted.
-    pub(crate) fn invocations(&self) -> u64 {
-        self.invocations.load(Ordering::Relaxed)
+    /// Counts a request that was turned away.
+    pub(crate) fn throttle(&self) {
+        self.at(Timestamp::now(), |counts| counts.throttles += 1);
     }
 
-    /// Errors among them.
-    pub(crate) fn errors(&self) -> u64 {
-        self.errors.load(Ordering::Relaxed)
+    /// Everything since the daemon started.
+    pub(crate) fn total(&self) -> Counts {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).total.clone()
     }
 
-    /// The latency that `percent` of the requests stayed within, in milliseconds; `None` without requests.
-    pub(crate) fn quantile_ms(&self, percent: u64) -> Option<f64> {
-        let counts: Vec<u64> = self.latencies.iter().map(|count| count.load(Ordering::Relaxed)).collect();
-        let total: u64 = counts.iter().sum();
-        let rank = (total * percent).div_ceil(100).max(1);
-        let mut seen = 0;
-        let found = counts.iter().position(|count| {
-            seen += count;
-            seen >= rank
-        })?;
-        Some(middle_micros(found) / 1000.0)
+    /// What was counted from `from` to before `until`, to the five seconds: a part that the window touches is in it. What
+    /// is more than an hour ago is forgotten.
+    pub(crate) fn window(&self, from: Timestamp, until: Timestamp) -> Counts {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let (first, last) = (part_of(from), part_of(until - Duration::from_nanos(1)));
+        let mut counts = Counts::default();
+        for (_, part) in kept.parts.iter().filter(|(part, _)| (first..=last).contains(part)) {
+            counts.invocations += part.invocations;
+            counts.errors += part.errors;
+            counts.throttles += part.throttles;
+            counts.latencies.merge(&part.latencies);
+        }
+        counts
+    }
+
+    fn at(&self, now: Timestamp, count: impl Fn(&mut Counts)) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        count(&mut kept.total);
+        // A clock that was put back does not take the order away.
+        let newest = kept.parts.back().map(|(part, _)| *part);
+        let part = newest.map_or(part_of(now), |newest| newest.max(part_of(now)));
+        if newest != Some(part) {
+            kept.parts.push_back((part, Counts::default()));
+            while kept.parts.front().is_some_and(|(oldest, _)| *oldest <= part - PARTS) {
+                kept.parts.pop_front();
+            }
+        }
+        if let Some((_, counts)) = kept.parts.back_mut() {
+            count(counts);
+        }
     }
 }
 
-fn bucket(took: Duration) -> usize {
-    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
-    let doublings = u64::from(micros.ilog2());
-    // The bits behind the leading one say which step of the doubling it is.
-    let step = ((u128::from(micros) * u128::from(STEPS)) >> doublings) as u64 - STEPS;
-    usize::try_from(doublings * STEPS + step).unwrap_or(usize::MAX).min(BUCKETS - 1)
-}
-
-/// The middle of a bucket in microseconds.
-fn middle_micros(bucket: usize) -> f64 {
-    let (doublings, step) = (bucket as u64 / STEPS, bucket as u64 % STEPS);
-    let low = (1_u64 << doublings) as f64;
-    low * (1.0 + (step as f64 + 0.5) / STEPS as f64)
+fn part_of(at: Timestamp) -> i64 {
+    at.as_second().div_euclid(SECONDS)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_latency_falls_into_the_bucket_around_it() {
-        for micros in [1, 2, 3, 7, 999, 1000, 1001, 65_535, 65_536, 30_000_000, 900_000_000] {
-            let middle = middle_micros(bucket(Duration::from_micros(micros)));
-            let off = (middle - micros as f64).abs() / micros as f64;
-            assert!(
-                off <= 0.5_f64.max(1.0 / micros as f64) && (micros < 8 || off < 0.13),
-                "{micros}: {middle}"
-            );
-        }
-        assert_eq!(bucket(Duration::ZERO), 0);
-        assert_eq!(bucket(Duration::MAX), BUCKETS - 1);
+    fn second(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn count(meter: &Meter, at: i64) {
+        meter.at(second(at), |counts| {
+            counts.invocations += 1;
+            counts.latencies.add(Duration::from_millis(1));
+        });
     }
 
     #[test]
-    fn quantiles_come_out_of_what_was_counted() {
+    fn a_window_has_what_was_counted_in_it() {
         let meter = Meter::default();
-        assert_eq!(meter.quantile_ms(50), None);
-        for millis in 1..=100 {
-            meter.count(if millis > 98 { End::Bad } else { End::Good }, Duration::from_millis(millis));
+        for at in [1000, 1004, 1005, 1300, 1301] {
+            count(&meter, at);
         }
-        let (median, high) = (meter.quantile_ms(50).unwrap(), meter.quantile_ms(95).unwrap());
-        assert!((45.0..56.0).contains(&median), "{median}");
-        assert!((85.0..107.0).contains(&high), "{high}");
-        assert_eq!((meter.invocations(), meter.errors()), (100, 2));
+        meter.at(second(1300), |counts| counts.throttles += 1);
+        let window = |from, until| meter.window(second(from), second(until));
+        assert_eq!(window(1000, 1005).invocations, 2);
+        assert_eq!(window(1000, 1006).invocations, 3);
+        assert_eq!(window(1005, 1300).invocations, 1);
+        let late = window(1300, 1305);
+        assert_eq!((late.invocations, late.throttles), (2, 1));
+        assert!(late.latencies.quantile_ms(50).is_some());
+        assert_eq!(window(2000, 3000), Counts::default());
+        assert_eq!(meter.total().invocations, 5);
+    }
+
+    #[test]
+    fn an_hour_is_kept_and_no_more() {
+        let meter = Meter::default();
+        for at in (0..3 * 3600).step_by(5) {
+            count(&meter, at);
+        }
+        let end = 3 * 3600;
+        assert_eq!(meter.window(second(end - 3600), second(end)).invocations, 720);
+        assert_eq!(meter.window(second(0), second(end)).invocations, 721);
+        assert_eq!(meter.kept.lock().unwrap().parts.len(), 721);
+        assert_eq!(meter.total().invocations, 3 * 720);
+    }
+
+    #[test]
+    fn a_clock_that_is_put_back_loses_nothing() {
+        let meter = Meter::default();
+        count(&meter, 1000);
+        count(&meter, 400);
+        assert_eq!(meter.window(second(1000), second(1005)).invocations, 2);
+    }
+
+    #[test]
+    fn errors_and_throttles_are_told_apart() {
+        let meter = Meter::default();
+        meter.count(End::Good, Duration::from_millis(1));
+        meter.count(End::Bad, Duration::from_millis(1));
+        meter.spoil();
+        meter.throttle();
+        let total = meter.total();
+        assert_eq!((total.invocations, total.errors, total.throttles), (2, 2, 1));
     }
 }

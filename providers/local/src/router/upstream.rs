@@ -1,6 +1,6 @@
-//! One process of a version and the connections to it.
+//! Connections to a process that answers HTTP.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -8,7 +8,6 @@ use axum::http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use crate::runner::Instance;
 
@@ -16,12 +15,9 @@ use crate::runner::Instance;
 /// that meets the end of a connection cannot always be sent a second time.
 const STALE: Duration = Duration::from_secs(1);
 
-/// A process that serves, with connections to it that wait for the next request.
-pub(crate) struct Upstream {
-    pub(crate) instance: Instance,
-    pub(crate) started: Instant,
-    idle: Mutex<Vec<Idle>>,
-}
+/// Connections to one process that wait for the next request.
+#[derive(Default)]
+pub(crate) struct Connections(Arc<Mutex<Vec<Idle>>>);
 
 struct Idle {
     sender: SendRequest<Body>,
@@ -36,21 +32,17 @@ pub(crate) enum Unanswered {
     Lost(hyper::Error),
 }
 
-impl Upstream {
-    /// A process that has just begun to accept connections.
-    pub(crate) fn new(instance: Instance) -> Self {
-        Self { instance, started: Instant::now(), idle: Mutex::default() }
-    }
-
-    /// Sends a request and waits until its answer begins. Both bodies stream.
+impl Connections {
+    /// Sends a request to `instance` and waits until its answer begins. Both bodies stream.
     pub(crate) async fn send(
-        self: &std::sync::Arc<Self>,
+        &self,
+        instance: &Instance,
         mut request: Request<Body>,
     ) -> Result<Response<Incoming>, Unanswered> {
         loop {
             let (mut sender, fresh) = match self.take_idle() {
                 Some(sender) => (sender, false),
-                None => match self.connect().await {
+                None => match connect(instance).await {
                     Ok(sender) => (sender, true),
                     Err(_) => return Err(Unanswered::Gone(Box::new(request))),
                 },
@@ -71,7 +63,7 @@ impl Upstream {
     }
 
     fn take_idle(&self) -> Option<SendRequest<Body>> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(Idle { sender, since }) = idle.pop() {
             if since.elapsed() < STALE && sender.is_ready() {
                 return Some(sender);
@@ -80,29 +72,29 @@ impl Upstream {
         None
     }
 
-    async fn connect(&self) -> Result<SendRequest<Body>, Box<dyn std::error::Error + Send + Sync>> {
-        let stream = TcpStream::connect(self.instance.address()).await?;
-        stream.set_nodelay(true)?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // The connection's own end is told to whoever waits for an answer on it.
-        tokio::spawn(async move {
-            let _ = connection.await;
-        });
-        Ok(sender)
-    }
-
     /// Keeps the connection for the next request once the answer's body has gone through it.
-    fn keep_when_done(self: &std::sync::Arc<Self>, mut sender: SendRequest<Body>) {
-        let upstream = std::sync::Arc::downgrade(self);
+    fn keep_when_done(&self, mut sender: SendRequest<Body>) {
+        let connections = Arc::downgrade(&self.0);
         tokio::spawn(async move {
             if sender.ready().await.is_err() {
                 return;
             }
-            if let Some(upstream) = upstream.upgrade() {
-                let mut idle = upstream.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(connections) = connections.upgrade() {
+                let mut idle = connections.lock().unwrap_or_else(PoisonError::into_inner);
                 idle.retain(|idle| idle.since.elapsed() < STALE);
                 idle.push(Idle { sender, since: Instant::now() });
             }
         });
     }
+}
+
+async fn connect(instance: &Instance) -> Result<SendRequest<Body>, Box<dyn std::error::Error + Send + Sync>> {
+    let stream = instance.connect().await?;
+    stream.set_nodelay(true)?;
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // The connection's own end is told to whoever waits for an answer on it.
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    Ok(sender)
 }

@@ -118,6 +118,14 @@ pub enum StartError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// A container engine did not do what it was asked.
+    #[error("{step}: {source}")]
+    Engine {
+        /// What was asked of which.
+        step: String,
+        /// What it said.
+        source: io::Error,
+    },
     /// It ended before it listened.
     #[error("the function {exit} before it listened on port {port}{}", Quoted(tail))]
     Exited {

@@ -2,21 +2,26 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write as _};
+use std::io::{self, PipeReader, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError, Weak};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags};
 use tokio::sync::watch;
 
 use super::quote::Kept;
 
 /// How large a log file grows before it becomes `FILE.1`, replacing the one before: a version has at most twice this.
-const FILE_LIMIT: u64 = 16 << 20;
+const FILE_LIMIT: u64 = 5 << 20;
 /// How many lines of an instance are kept, and how many bytes of one: more than an error quotes, so that what is hidden in
 /// them is whole.
 const TAIL_LINES: usize = 20;
 const TAIL_LINE: usize = 4 << 10;
+
+/// How long what a function wrote may take into its log.
+const SETTLING: Duration = Duration::from_millis(100);
 
 /// The log files that are open. Instances of one version write to one [`Log`].
 #[derive(Debug, Clone, Default)]
@@ -142,18 +147,40 @@ impl Tail {
 pub(super) struct Output {
     tail: Arc<Mutex<Tail>>,
     ended: watch::Receiver<bool>,
+    arriving: Arc<Arriving>,
+}
+
+/// What was written and is not in the log yet.
+#[derive(Debug)]
+struct Arriving {
+    pipe: PipeReader,
+    /// Held from before bytes are taken out of the pipe until they are in the log.
+    under_way: Mutex<()>,
+}
+
+impl Arriving {
+    fn is_over(&self) -> bool {
+        let idle = self.under_way.try_lock();
+        !matches!(idle, Err(TryLockError::WouldBlock))
+            && rustix::io::ioctl_fionread(&self.pipe).is_ok_and(|bytes| bytes == 0)
+    }
 }
 
 impl Output {
     /// Copies what comes out of `from` to `log`, until every process that could write there has ended. A thread of its
     /// own, because both sides of the copy block.
-    pub(super) fn copy(mut from: impl Read + Send + 'static, log: Arc<Log>) -> io::Result<Self> {
+    pub(super) fn copy(mut from: PipeReader, log: Arc<Log>) -> io::Result<Self> {
         let (end, ended) = watch::channel(false);
         let tail = Arc::new(Mutex::new(Tail::default()));
         let kept = Arc::clone(&tail);
+        let arriving = Arc::new(Arriving { pipe: from.try_clone()?, under_way: Mutex::default() });
+        let watched = Arc::clone(&arriving);
         let copy = move || {
             let mut buffer = vec![0; 16 << 10];
             loop {
+                let mut readable = [PollFd::new(&watched.pipe, PollFlags::IN)];
+                let _ = rustix::event::poll(&mut readable, None);
+                let _under_way = watched.under_way.lock().unwrap_or_else(PoisonError::into_inner);
                 match from.read(&mut buffer) {
                     Ok(0) => break,
                     Ok(read) => {
@@ -170,7 +197,17 @@ impl Output {
             let _ = end.send(true);
         };
         std::thread::Builder::new().name("function log".to_owned()).stack_size(256 << 10).spawn(copy)?;
-        Ok(Self { tail, ended })
+        Ok(Self { tail, ended, arriving })
+    }
+
+    /// Waits until everything that was written before is in the log: for a moment, because a function that does not stop
+    /// writing is never done.
+    pub(super) async fn settled(&self) {
+        let until = tokio::time::Instant::now() + SETTLING;
+        while !self.arriving.is_over() && tokio::time::Instant::now() < until {
+            // The copy tells nobody how far it is.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// The last lines so far.

@@ -54,8 +54,8 @@ pub(super) fn find(root: &Root, word: &str, search: &str, directory: &Path) -> R
         if !metadata.is_file() {
             continue;
         }
-        // Whoever unpacked the image owns it and runs it, so it is the owner's bit that counts.
-        if metadata.permissions().mode() & 0o100 == 0 {
+        // Whether the image's user is among those who may, the kernel says.
+        if metadata.permissions().mode() & 0o111 == 0 {
             refused = Some(candidate);
             continue;
         }

@@ -5,9 +5,14 @@
 pub(super) struct User {
     pub(super) user: u32,
     pub(super) group: u32,
+    /// The further groups it is in.
+    pub(super) groups: Vec<u32>,
     /// The home directory, where `/etc/passwd` knows one.
     pub(super) home: Option<String>,
 }
+
+/// How many further groups are taken; the kernel takes more, and nobody has as many.
+const GROUPS: usize = 64;
 
 /// Reads `USER[:GROUP]`, in names or numbers, with the image's own `/etc/passwd` and `/etc/group`. Nothing means root.
 /// An error is the name that nobody there has.
@@ -28,18 +33,25 @@ pub(super) fn resolve(text: &str, passwd: &str, group: &str) -> Result<User, Str
         None => number(name),
     };
     let user = user.ok_or_else(|| name.to_owned())?;
-    let group = match (group_name, &entry) {
-        (None, Some(line)) => number(line[3]).unwrap_or(0),
-        (None, None) => 0,
-        (Some(wanted), _) => group
-            .lines()
-            .map(|line| line.split(':').collect::<Vec<_>>())
-            .find(|line| line.len() >= 3 && line[0] == wanted)
-            .map_or_else(|| number(wanted), |line| number(line[2]))
-            .ok_or_else(|| wanted.to_owned())?,
+    let groups =
+        || group.lines().map(|line| line.split(':').collect::<Vec<_>>()).filter(|line| line.len() >= 3);
+    let (group, further) = match (group_name, &entry) {
+        (None, Some(line)) => {
+            // Who names a group wants that one alone.
+            let lists = |members: &str| members.split(',').any(|member| member == line[0]);
+            let further = groups().filter(|group| group.get(3).is_some_and(|members| lists(members)));
+            let further = further.filter_map(|group| number(group[2])).take(GROUPS).collect();
+            (number(line[3]).unwrap_or(0), further)
+        }
+        (None, None) => (0, Vec::new()),
+        (Some(wanted), _) => {
+            let named = groups().find(|group| group[0] == wanted);
+            let group = named.map_or_else(|| number(wanted), |group| number(group[2]));
+            (group.ok_or_else(|| wanted.to_owned())?, Vec::new())
+        }
     };
     let home = entry.map(|line| line[5].to_owned()).filter(|home| !home.is_empty());
-    Ok(User { user, group, home })
+    Ok(User { user, group, groups: further, home })
 }
 
 /// A user or group number; the highest one means nobody in the kernel's interface.
@@ -69,6 +81,15 @@ mod tests {
         assert_eq!(ids("1234:1234"), Ok((1234, 1234)));
         assert_eq!(ids("app:"), Ok((1000, 1001)));
         assert_eq!(resolve("app", PASSWD, GROUP).unwrap().home.as_deref(), Some("/home/app"));
+    }
+
+    #[test]
+    fn further_groups_are_those_that_list_the_user_unless_one_is_named() {
+        let group = "root:x:0:\nstaff:x:50:app,other\nvideo:x:44:other\nwww:x:33:app\n";
+        let groups = |text: &str| resolve(text, PASSWD, group).unwrap().groups;
+        assert_eq!(groups("app"), [50, 33]);
+        assert_eq!(groups("1000"), [50, 33]);
+        assert!(groups("app:staff").is_empty() && groups("root").is_empty() && groups("4711").is_empty());
     }
 
     #[test]

@@ -23,9 +23,11 @@ fn main() {
         }
         "serve-with-child" => {
             let child = Command::new(&arguments[0]).arg("silent").spawn().unwrap();
-            std::fs::write("/tmp/child", child.id().to_string()).unwrap();
+            println!("a child of mine is {}", child.id());
             serve("127.0.0.1");
         }
+        "orphans" => drop(Command::new("/function").args(["nothing"]).spawn().unwrap()),
+        "nothing" => {}
         "silent" => {
             println!("I say nothing more {}", std::process::id());
             loop {
@@ -77,6 +79,26 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
             told(std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).map(|()| {
                 (bytes != [0; 8]).to_string()
             }))
+        }
+        // ADDRESS/REST: asks there for REST, and answers with all that comes.
+        "fetch" => {
+            let (address, path) = rest.split_once('/').unwrap();
+            let path = if path.contains("://") { path.to_owned() } else { format!("/{path}") };
+            told(TcpStream::connect(address).and_then(|mut stream| {
+                write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")?;
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).map(|_| answer)
+            }))
+        }
+        // Uses so many more mebibytes of memory, for good.
+        "use" => {
+            std::mem::forget(std::hint::black_box(vec![1_u8; rest.parse::<usize>().unwrap() << 20]));
+            "ok".to_owned()
+        }
+        // A child whose parent has ended, and that ends too.
+        "orphan" => {
+            let child = Command::new("/function").args(["orphans"]).status().unwrap();
+            if child.success() { "ok".to_owned() } else { "error".to_owned() }
         }
         "exit" => std::process::exit(rest.parse().unwrap()),
         _ => "ok".to_owned(),

@@ -61,6 +61,21 @@ impl Answer {
     }
 }
 
+/// A body that is being read.
+pub(crate) struct Pull(hyper::body::Incoming);
+
+impl Pull {
+    /// Its next piece.
+    pub(crate) async fn some(&mut self) -> Bytes {
+        self.0.frame().await.unwrap().unwrap().into_data().unwrap()
+    }
+
+    /// All that is left of it.
+    pub(crate) async fn rest(self) -> Bytes {
+        self.0.collect().await.unwrap().to_bytes()
+    }
+}
+
 impl Served {
     pub(crate) async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -96,6 +111,14 @@ impl Served {
             headers: parts.headers,
             body: body.collect().await.unwrap().to_bytes(),
         }
+    }
+
+    /// Begins to get what is at `path`, and reads none of it yet.
+    pub(crate) async fn begin_get(&self, path: &str) -> Pull {
+        let request = Request::builder().uri(format!("http://{}{path}", self.address));
+        let response = self.client.request(request.body(Full::default()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        Pull(response.into_body())
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -199,6 +222,19 @@ impl Tar {
 
     pub(crate) fn file_with(self, path: &str, mode: u32, content: &[u8]) -> Self {
         self.add(EntryType::Regular, path, "", mode, content)
+    }
+
+    /// A file that belongs to `user` and `group`.
+    pub(crate) fn owned(mut self, path: &str, user: u64, group: u64, mode: u32, content: &str) -> Self {
+        let mut header = Header::new_gnu();
+        header.set_path(path).unwrap();
+        header.set_size(content.len() as u64);
+        header.set_mode(mode);
+        header.set_uid(user);
+        header.set_gid(group);
+        header.set_cksum();
+        self.0.append(&header, content.as_bytes()).unwrap();
+        self
     }
 
     pub(crate) fn directory(self, path: &str) -> Self {

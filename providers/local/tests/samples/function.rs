@@ -2,12 +2,15 @@
 //!
 //! Any path answers with `ANSWER`. `/echo` answers with the request's body, piece by piece as it comes; `/request` with the
 //! request's head; `/crash` ends the process before it answers; `/never` does not answer; `/stream` sends a second piece
-//! when it hears under `/seen` that the first was seen; `/bad` answers 500; `/pid` tells the process. Started with the
+//! when it hears under `/seen` that the first was seen; `/bad` answers 500; `/pid` tells the process; `/health` answers 503
+//! twice before it answers 200. With `EVENTS` it takes events at that path, tells their head, and has no `/invoke`. Started with the
 //! argument `exit` it tells its `TOKEN`, if it has one, and ends; with `late` it listens only after half a second.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::LazyLock;
+use std::time::{Duration, SystemTime};
 
 fn main() {
     if std::env::args().nth(1).as_deref() == Some("exit") {
@@ -77,7 +80,10 @@ fn serve(stream: TcpStream) -> std::io::Result<()> {
                 ("200 OK", answer.clone())
             }
             "/request" => ("200 OK", head.clone()),
-            "/pid" => ("200 OK", std::process::id().to_string()),
+            path if std::env::var("EVENTS").as_deref() == Ok(path) => ("200 OK", head.clone()),
+            "/invoke" if std::env::var_os("EVENTS").is_some() => ("404 Not Found", String::new()),
+            "/health" if ASKED.fetch_add(1, Ordering::SeqCst) < 2 => ("503 Service Unavailable", String::new()),
+            "/pid" => ("200 OK", IDENTITY.to_string()),
             _ => ("200 OK", answer.clone()),
         };
         write!(writer, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nX-Own: yes\r\n\r\n{body}", body.len())?;
@@ -117,6 +123,13 @@ fn read_body(
         }
     }
 }
+
+/// Tells this process from any other: its number may be the same in another namespace.
+static IDENTITY: LazyLock<u128> =
+    LazyLock::new(|| SystemTime::UNIX_EPOCH.elapsed().expect("a clock").as_nanos());
+
+/// How often its health was asked for.
+static ASKED: AtomicU32 = AtomicU32::new(0);
 
 /// A gate that stays open.
 struct Gate(std::sync::Mutex<bool>, std::sync::Condvar);

@@ -97,6 +97,14 @@ impl Connection {
         (length > 0).then_some(piece)
     }
 
+    /// Whether the connection ends here, in the middle of an answer.
+    pub(crate) fn ends_early(&mut self) -> bool {
+        let mut rest = Vec::new();
+        // A reset is an end as well.
+        let read = self.reader.read_to_end(&mut rest);
+        read.is_err() || rest.is_empty()
+    }
+
     fn line(&mut self) -> String {
         let mut line = String::new();
         let count = self.reader.read_line(&mut line).expect("an answer comes");

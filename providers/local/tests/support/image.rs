@@ -11,14 +11,15 @@ use sha2::{Digest as _, Sha256};
 
 use super::http::call;
 
-/// The sample function as a static program, compiled once for all test programs.
-static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples/function.rs");
+/// A sample as a static program, compiled once for all test programs.
+fn program(source: &str) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples").join(source);
     let text = std::fs::read(&source).expect("the sample's source");
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let program = folder.join(format!("function-{}", &digest(&text)["sha256:".len()..][..16]));
+    let name = format!("function-{}", &digest(&text)["sha256:".len()..][..16]);
+    let program = folder.join(&name);
     if !program.exists() {
-        let building = folder.join(format!("function-{}.building", std::process::id()));
+        let building = folder.join(format!("{name}.building-{}", std::process::id()));
         let status = Command::new("rustc")
             .args([
                 "--edition",
@@ -37,19 +38,26 @@ static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
         std::fs::rename(building, &program).expect("it can be moved into place");
     }
     program
-});
+}
 
-/// The layer that holds the sample function, as a tar archive.
+/// The layer that holds the sample functions, as a tar archive.
 static LAYER: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let program = std::fs::read(&*PROGRAM).expect("the sample");
-    let mut header = tar::Header::new_gnu();
-    header.set_size(program.len() as u64);
-    header.set_mode(0o755);
-    header.set_cksum();
     let mut archive = tar::Builder::new(Vec::new());
-    archive.append_data(&mut header, "function", program.as_slice()).expect("it can be packed");
+    for (name, source) in [("function", "function.rs"), ("lambda", "lambda.rs")] {
+        let program = std::fs::read(program(source)).expect("the sample");
+        let mut header = tar::Header::new_gnu();
+        header.set_size(program.len() as u64);
+        header.set_mode(0o755);
+        header.set_cksum();
+        archive.append_data(&mut header, name, program.as_slice()).expect("it can be packed");
+    }
     archive.into_inner().expect("it can be packed")
 });
+
+/// An image of the sample that asks for events, in the registry at `registry`.
+pub(crate) fn asking(registry: SocketAddr) -> Reference {
+    push(registry, &["/lambda"], &[])
+}
 
 /// An image of the sample function that answers with `answer`, in the registry at `registry`.
 pub(crate) fn answering(registry: SocketAddr, answer: &str) -> Reference {

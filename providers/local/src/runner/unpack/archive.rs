@@ -23,6 +23,8 @@ pub(super) struct Member {
     /// What a link leads to; empty for everything else.
     pub(super) link: Vec<u8>,
     pub(super) mode: u32,
+    pub(super) user: u32,
+    pub(super) group: u32,
     /// In seconds since 1970.
     pub(super) modified: i64,
     pub(super) size: u64,
@@ -51,6 +53,8 @@ struct Extensions {
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     size: Option<u64>,
+    user: Option<u64>,
+    group: Option<u64>,
     modified: Option<i64>,
 }
 
@@ -115,6 +119,8 @@ impl<R: Read> Archive<R> {
             path,
             link: link.filter(|_| matches!(kind, Kind::Symlink | Kind::HardLink)).unwrap_or_default(),
             mode: header.mode().unwrap_or(0o644),
+            user: owner(extensions.user.or_else(|| header.uid().ok())),
+            group: owner(extensions.group.or_else(|| header.gid().ok())),
             modified: extensions.modified.unwrap_or_else(|| {
                 header.mtime().ok().and_then(|seconds| i64::try_from(seconds).ok()).unwrap_or(0)
             }),
@@ -180,6 +186,11 @@ impl<R: Read> Archive<R> {
     }
 }
 
+/// A user or group number; the highest one means nobody in the kernel's interface.
+fn owner(number: Option<u64>) -> u32 {
+    number.and_then(|number| u32::try_from(number).ok()).filter(|number| *number != u32::MAX).unwrap_or(0)
+}
+
 /// A long name without the zero byte that ends it.
 fn text(mut bytes: Vec<u8>) -> Vec<u8> {
     if let Some(end) = bytes.iter().position(|byte| *byte == 0) {
@@ -208,6 +219,8 @@ impl Extensions {
                 b"path" => self.path = Some(value.to_vec()),
                 b"linkpath" => self.link = Some(value.to_vec()),
                 b"size" => self.size = Some(number(value).ok_or_else(broken)?),
+                b"uid" => self.user = Some(number(value).ok_or_else(broken)?),
+                b"gid" => self.group = Some(number(value).ok_or_else(broken)?),
                 b"mtime" => {
                     let whole = value.split(|byte| *byte == b'.').next().unwrap_or_default();
                     self.modified = std::str::from_utf8(whole).ok().and_then(|text| text.parse().ok());
@@ -215,7 +228,7 @@ impl Extensions {
                 key if key.starts_with(b"GNU.sparse.") => {
                     return Err(Refused::new("a sparse file, which layers do not have"));
                 }
-                // Owners and extended attributes are not kept.
+                // Extended attributes are not kept.
                 _ => {}
             }
         }

@@ -10,10 +10,11 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 
 use super::Refused;
+use crate::runner::sandbox::Users;
 
 /// The deepest that a directory may lie.
 const DEEPEST: usize = 256;
@@ -30,6 +31,7 @@ pub(super) enum Missing {
 pub(in crate::runner) struct Root {
     directory: OwnedFd,
     path: PathBuf,
+    users: Users,
 }
 
 /// A directory below a root, held open.
@@ -41,11 +43,17 @@ pub(super) struct Folder {
 }
 
 impl Root {
+    /// Opens the root at `path`, to look at it, or to make files in it that are whose we are.
     pub(in crate::runner) fn open(path: &Path) -> io::Result<Self> {
+        Self::open_for(path, Users::One)
+    }
+
+    /// Opens the root at `path`. What is made in it belongs to root among `users`, if nobody else is said.
+    pub(in crate::runner) fn open_for(path: &Path, users: Users) -> io::Result<Self> {
         let path = path.canonicalize()?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(&path, flags, Mode::empty())?;
-        Ok(Self { directory, path })
+        Ok(Self { directory, path, users })
     }
 
     /// Where the root is on this machine, without links.
@@ -99,8 +107,29 @@ impl Root {
         };
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match rustix::fs::openat(&folder.directory, name, flags, Mode::from_raw_mode(0o644)) {
-            Ok(_) | Err(Errno::EXIST) => Ok(()),
-            Err(error) => Err(Refused::disk(&folder.path.join(name), error)),
+            Ok(_) => self.give(&folder.directory, name.as_ref(), 0, 0),
+            Err(error) => Err(error),
+        }
+        .or_else(|error| match error {
+            Errno::EXIST => Ok(()),
+            error => Err(Refused::disk(&folder.path.join(name), error)),
+        })
+    }
+
+    /// Gives what is called `name` in `directory` to the image's `user` and `group`, where those are others than we are.
+    pub(super) fn give(
+        &self,
+        directory: impl AsFd,
+        name: &OsStr,
+        user: u32,
+        group: u32,
+    ) -> Result<(), Errno> {
+        match (self.users.on_host(user), self.users.on_host(group)) {
+            (Some(user), Some(group)) => {
+                let (user, group) = (Some(Uid::from_raw(user)), Some(Gid::from_raw(group)));
+                rustix::fs::chownat(directory, name, user, group, AtFlags::SYMLINK_NOFOLLOW)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -121,7 +150,9 @@ impl Root {
                         Err(Errno::NOENT) => {
                             let mode = Mode::from_raw_mode(0o755);
                             match rustix::fs::mkdirat(&directory, part, mode) {
-                                Ok(()) => {}
+                                Ok(()) => self
+                                    .give(&directory, part, 0, 0)
+                                    .map_err(|error| Refused::disk(&path, error))?,
                                 Err(Errno::EXIST) => {
                                     let why = format!("{} is a link that leads nowhere", path.display());
                                     return Err(Refused::new(why));

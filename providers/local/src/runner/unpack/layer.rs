@@ -2,18 +2,20 @@
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read, Write as _};
-use std::os::fd::AsFd;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::archive::{Archive, Kind, Member};
+use super::archive::{Kind, Member};
 use super::folder::{Folder, Missing, Root, parts};
+use super::index::{Entries, Entry};
 use super::{Limits, Refused};
+use crate::runner::sandbox::Users;
 
 /// Marks the name behind it as removed.
 const WHITEOUT: &[u8] = b".wh.";
@@ -34,7 +36,7 @@ impl Budget {
         Self { entries: limits.entries, name_bytes: limits.name_bytes }
     }
 
-    fn spend(&mut self, member: &Member, limits: &Limits) -> Result<(), Refused> {
+    pub(super) fn spend(&mut self, member: &Member, limits: &Limits) -> Result<(), Refused> {
         self.entries = self
             .entries
             .checked_sub(1)
@@ -47,22 +49,24 @@ impl Budget {
     }
 }
 
-/// Lays the layer in `archive` over `root`.
+/// Lays the layer with these `entries`, whose files' contents are in the directory `contents`, over `root`.
 pub(super) fn lay<R: Read>(
-    archive: &mut Archive<R>,
+    mut entries: Entries<R>,
+    contents: &OwnedFd,
     root: &Root,
+    users: Users,
     limits: &Limits,
     budget: &mut Budget,
 ) -> Result<(), Refused> {
-    let mut layer = Layer { root, brought: HashSet::new(), cleared: HashSet::new(), last: None };
-    let mut buffer = vec![0; 128 << 10];
-    while let Some(member) = archive.next()? {
-        budget.spend(&member, limits)?;
-        let mut parts = parts(&member.path, limits.path_bytes)?;
+    let mut layer =
+        Layer { root, users, contents, brought: HashSet::new(), cleared: HashSet::new(), last: None };
+    while let Some(entry) = entries.next(limits)? {
+        budget.spend(&entry.member, limits)?;
+        let mut parts = parts(&entry.member.path, limits.path_bytes)?;
         match parts.pop() {
-            Some(name) => layer.put(&member, &parts, &name, archive, &mut buffer, limits)?,
+            Some(name) => layer.put(&entry, &parts, &name, limits)?,
             // The root itself, which is there.
-            None if member.kind == Kind::Directory => {}
+            None if entry.member.kind == Kind::Directory => {}
             None => return Err(Refused::new("a member without a name")),
         }
     }
@@ -71,6 +75,8 @@ pub(super) fn lay<R: Read>(
 
 struct Layer<'a> {
     root: &'a Root,
+    users: Users,
+    contents: &'a OwnedFd,
     /// What this layer put where. Its whiteouts are about the layers below and leave these alone, in whatever order
     /// they come.
     brought: HashSet<PathBuf>,
@@ -81,15 +87,14 @@ struct Layer<'a> {
 }
 
 impl Layer<'_> {
-    fn put<R: Read>(
+    fn put(
         &mut self,
-        member: &Member,
+        entry: &Entry,
         parents: &[OsString],
         name: &OsStr,
-        archive: &mut Archive<R>,
-        buffer: &mut [u8],
         limits: &Limits,
     ) -> Result<(), Refused> {
+        let member = &entry.member;
         let bytes = name.as_bytes();
         if bytes.starts_with(WHITEOUT) {
             let Some(folder) = self.folder(parents, Missing::Leave)? else { return Ok(()) };
@@ -106,21 +111,13 @@ impl Layer<'_> {
         match member.kind {
             Kind::Directory => {
                 self.directory(&folder, name, member.mode)?;
+                self.root.give(&folder.directory, name, member.user, member.group).map_err(failed)?;
             }
             Kind::File => {
                 self.remove(&folder, name)?;
-                let flags =
-                    OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let file = rustix::fs::openat(&folder.directory, name, flags, Mode::from_raw_mode(0o600));
-                let mut file = std::fs::File::from(file.map_err(failed)?);
-                copy(archive.content(), &mut file, buffer, &path)?;
-                // Set-user-id and its like are dropped; the owner, who runs it, may read.
-                let mode = Mode::from_raw_mode(member.mode & 0o777 | 0o400);
-                rustix::fs::fchmod(&file, mode).map_err(failed)?;
-                let modified = Timespec { tv_sec: member.modified, tv_nsec: 0 };
-                let times = Timestamps { last_access: modified, last_modification: modified };
-                // A time that the file system cannot say is not worth refusing an image for.
-                let _ = rustix::fs::futimens(&file, &times);
+                let content = entry.content.to_string();
+                rustix::fs::linkat(self.contents, content, &folder.directory, name, AtFlags::empty())
+                    .map_err(failed)?;
             }
             Kind::Symlink => {
                 if member.link.is_empty() || member.link.len() > limits.path_bytes || member.link.contains(&0)
@@ -129,6 +126,7 @@ impl Layer<'_> {
                 }
                 self.remove(&folder, name)?;
                 rustix::fs::symlinkat(member.link.as_slice(), &folder.directory, name).map_err(failed)?;
+                self.root.give(&folder.directory, name, member.user, member.group).map_err(failed)?;
             }
             Kind::HardLink => self.hard_link(&folder, name, &member.link, limits)?,
             // A function has no use for a device or a pipe of its image, and its /dev is made when it starts.
@@ -153,8 +151,8 @@ impl Layer<'_> {
         Ok(Some(folder))
     }
 
-    /// Makes a directory, or changes the one that is there. Its owner may always write: whoever lays the next layer is
-    /// that owner, and so is the function, for which all of it is read-only.
+    /// Makes a directory, or changes the one that is there. Where everything is ours its owner may always write: whoever
+    /// lays the next layer is that owner, and so is the function, for which all of it is read-only.
     fn directory(&mut self, folder: &Folder, name: &OsStr, mode: u32) -> Result<(), Refused> {
         let path = folder.path.join(name);
         let failed = |error: Errno| Refused::disk(&path, error);
@@ -169,7 +167,8 @@ impl Layer<'_> {
             }
             opened => opened,
         };
-        let mode = Mode::from_raw_mode(mode & 0o777 | 0o700);
+        let ours = if self.users == Users::One { 0o700 } else { 0 };
+        let mode = Mode::from_raw_mode(mode & 0o1777 | ours);
         rustix::fs::fchmod(directory.map_err(failed)?, mode).map_err(failed)
     }
 
@@ -293,15 +292,4 @@ fn names_in(directory: impl AsFd, name: &OsStr, path: &Path) -> Result<Vec<OsStr
         }
     }
     Ok(names)
-}
-
-fn copy(mut from: impl Read, to: &mut std::fs::File, buffer: &mut [u8], path: &Path) -> Result<(), Refused> {
-    loop {
-        match from.read(buffer) {
-            Ok(0) => return Ok(()),
-            Ok(read) => to.write_all(&buffer[..read]).map_err(|error| Refused::disk(path, error))?,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Refused::unreadable(error)),
-        }
-    }
 }

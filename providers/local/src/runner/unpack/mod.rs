@@ -1,40 +1,54 @@
-//! Layers into a root directory.
+//! Layers into a root directory, in two steps.
 //!
-//! A layer is foreign bytes: nothing it says may reach outside the root, and nothing it holds may grow without bound.
-//! Both of its digests are checked while it streams, and a root is used only after all of its layers passed.
+//! A layer is foreign bytes: nothing it says may reach outside the root, and nothing it holds may grow without bound. First
+//! a layer is taken apart, once for all images that have it: the contents of its files, each under a number, and an index of
+//! its members. No name that it has is used for that. Both of its digests are checked meanwhile, and it is used only when
+//! they are right. Then a root is made of the indexes of an image's layers, one laid over the other; its files are links to
+//! the contents, so that images share them.
 //!
-//! Owners are not kept, everything belongs to who unpacks it; neither are extended attributes, set-user-id bits, devices
-//! and pipes.
+//! Owners are kept where a range of users can be mapped. Elsewhere everything belongs to who unpacks it. Extended attributes,
+//! set-user-id bits, devices and pipes are not kept.
 
 mod archive;
+mod content;
 mod folder;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod index;
 mod layer;
 #[cfg(test)]
 mod tests;
 
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
-use std::path::Path;
+use std::io::{self, BufReader, BufWriter, Read, Write as _};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use flate2::bufread::MultiGzDecoder;
 use longshore_contract::Digest;
 use sha2::{Digest as _, Sha256};
 
-use crate::registry::{Layer, Packing, Registry, StoredImage, finish};
+use super::sandbox::Users;
+use crate::registry::{Layer, Packing, Registry, finish};
 use archive::Archive;
 pub(super) use folder::Root;
+use index::Entries;
 use layer::{Budget, lay};
 
-/// How much one image may unpack to.
+/// In a layer that was taken apart: its index, and the directory of its files' contents.
+const INDEX: &str = "index";
+const CONTENTS: &str = "contents";
+
+/// How much one image, and each layer of it, may unpack to.
 #[derive(Debug, Clone)]
 struct Limits {
-    /// Members of all layers together.
+    /// Layers of one image.
+    layers: usize,
+    /// Members.
     entries: u64,
-    /// Bytes of all layers together, unpacked.
+    /// Bytes, unpacked. Never more than nine tenths of what is free on the disk.
     bytes: u64,
     /// Bytes of one path.
     path_bytes: usize,
@@ -46,6 +60,7 @@ struct Limits {
 }
 
 const LIMITS: Limits = Limits {
+    layers: 512,
     entries: 500_000,
     bytes: 10 << 30,
     path_bytes: 4096,
@@ -108,54 +123,60 @@ impl Refused {
     }
 }
 
-/// Unpacks all layers of `image` into the empty directory `into`. Blocks. When it fails, `into` is worth nothing.
-pub(super) fn unpack(registry: &Registry, image: &StoredImage, into: &Path) -> Result<(), UnpackError> {
-    let open = |layer: &Layer| registry.bytes(&layer.digest);
-    unpack_layers(&image.layers, open, into, &LIMITS)
+/// Takes `layer` apart into the empty directory `into`, for images whose users are `users`. Blocks. When it fails, `into` is
+/// worth nothing.
+pub(super) fn take_apart(
+    registry: &Registry,
+    layer: &Layer,
+    users: Users,
+    into: &Path,
+) -> Result<(), UnpackError> {
+    take_apart_within(layer, |layer| registry.bytes(&layer.digest), users, into, &LIMITS)
 }
 
-fn unpack_layers(
-    layers: &[Layer],
+fn take_apart_within(
+    layer: &Layer,
     open: impl Fn(&Layer) -> io::Result<File>,
+    users: Users,
     into: &Path,
     limits: &Limits,
 ) -> Result<(), UnpackError> {
-    let disk = |source| UnpackError::Disk { path: into.display().to_string(), source };
-    let root = Root::open(into).map_err(disk)?;
-    let mut budget = Budget::new(limits);
-    let mut left = limits.bytes;
-    for layer in layers {
-        let file = open(layer).map_err(|error| Refused::unreadable(error).of(&layer.digest))?;
-        let used = unpack_layer(layer, file, &root, limits, &mut budget, left);
-        left -= used.map_err(|refused| refused.of(&layer.digest))?;
-    }
-    Ok(())
+    let file = open(layer).map_err(|error| Refused::unreadable(error).of(&layer.digest))?;
+    // What is unpacked must leave the machine some room.
+    let free = rustix::fs::statvfs(into).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    let limits = Limits { bytes: limits.bytes.min(free / 10 * 9), ..limits.clone() };
+    try_take_apart(layer, file, users, into, &limits).map_err(|refused| refused.of(&layer.digest))
 }
 
-/// Lays one layer; answers with how many bytes it unpacked to.
-fn unpack_layer(
+fn try_take_apart(
     layer: &Layer,
     file: File,
-    root: &Root,
+    users: Users,
+    into: &Path,
     limits: &Limits,
-    budget: &mut Budget,
-    left: u64,
-) -> Result<u64, Refused> {
+) -> Result<(), Refused> {
     let packed = Rc::new(Cell::new(0));
     let file = Packed { file, hasher: Sha256::new(), read: Rc::clone(&packed) };
     let mut file = BufReader::with_capacity(256 << 10, file);
-    let (unpacked, diff_id) = {
+    let diff_id = {
         let stream: Box<dyn Read + '_> = match layer.packing {
             Packing::Plain => Box::new(&mut file),
             Packing::Gzip => Box::new(MultiGzDecoder::new(&mut file)),
+            Packing::Zstandard => {
+                Box::new(zstd::stream::read::Decoder::with_buffer(&mut file).map_err(Refused::unreadable)?)
+            }
         };
-        let unpacked = Unpacked { stream, hasher: Sha256::new(), read: 0, left, packed, limits };
+        let unpacked = Unpacked { stream, hasher: Sha256::new(), read: 0, packed, limits };
         let mut archive = Archive::new(unpacked);
-        lay(&mut archive, root, limits, budget)?;
+        let index = into.join(INDEX);
+        let failed = |error: io::Error| Refused::disk(&index, error);
+        let mut writer = BufWriter::new(File::create_new(&index).map_err(failed)?);
+        content::keep(&mut archive, &mut writer, &into.join(CONTENTS), users, limits)?;
         // What is behind the archive belongs to the layer, and to its digest.
         let mut unpacked = archive.into_inner();
         io::copy(&mut unpacked, &mut io::sink()).map_err(Refused::unreadable)?;
-        (unpacked.read, finish(unpacked.hasher))
+        index::finish(&mut writer, unpacked.read).and_then(|()| writer.flush()).map_err(failed)?;
+        finish(unpacked.hasher)
     };
     io::copy(&mut file, &mut io::sink()).map_err(Refused::unreadable)?;
     let digest = finish(file.into_inner().hasher);
@@ -165,7 +186,59 @@ fn unpack_layer(
     if diff_id != layer.diff_id {
         return Err(Refused::new(format!("it unpacks to {diff_id} and the image says {}", layer.diff_id)));
     }
-    Ok(unpacked)
+    Ok(())
+}
+
+/// Makes a root in the empty directory `into`, of layers that were taken apart, each in its directory, lowest first. Blocks.
+/// When it fails, `into` is worth nothing.
+pub(super) fn put_together(
+    layers: &[(Digest, PathBuf)],
+    users: Users,
+    into: &Path,
+) -> Result<(), UnpackError> {
+    put_together_within(layers, users, into, &LIMITS)
+}
+
+fn put_together_within(
+    layers: &[(Digest, PathBuf)],
+    users: Users,
+    into: &Path,
+    limits: &Limits,
+) -> Result<(), UnpackError> {
+    if let Some((layer, _)) = layers.get(limits.layers) {
+        return Err(Refused::new(format!("the image has more than {} layers", limits.layers)).of(layer));
+    }
+    let disk = |source| UnpackError::Disk { path: into.display().to_string(), source };
+    let root = Root::open_for(into, users).map_err(disk)?;
+    let mut budget = Budget::new(limits);
+    let mut left = limits.bytes;
+    for (digest, directory) in layers {
+        let laid = lay_one(directory, &root, users, limits, &mut budget);
+        let used = laid.map_err(|refused| refused.of(digest))?;
+        left = left.checked_sub(used).ok_or_else(|| too_much(limits.bytes).of(digest))?;
+    }
+    Ok(())
+}
+
+/// Lays one layer; answers with how many bytes it unpacked to.
+fn lay_one(
+    directory: &Path,
+    root: &Root,
+    users: Users,
+    limits: &Limits,
+    budget: &mut Budget,
+) -> Result<u64, Refused> {
+    let (index, contents) = (directory.join(INDEX), directory.join(CONTENTS));
+    let failed = |error: io::Error| Refused::disk(directory, error);
+    let reader = BufReader::new(File::open(index).map_err(failed)?);
+    let contents = OwnedFd::from(File::open(contents).map_err(failed)?);
+    let mut bytes = 0;
+    lay(Entries::new(reader, &mut bytes), &contents, root, users, limits, budget)?;
+    Ok(bytes)
+}
+
+fn too_much(most: u64) -> Refused {
+    Refused::new(format!("the image unpacks to more than {most} bytes, which is what it may have here"))
 }
 
 /// The bytes in the registry, hashed and counted.
@@ -189,7 +262,6 @@ struct Unpacked<'a> {
     stream: Box<dyn Read + 'a>,
     hasher: Sha256,
     read: u64,
-    left: u64,
     packed: Rc<Cell<u64>>,
     limits: &'a Limits,
 }
@@ -200,8 +272,8 @@ impl Read for Unpacked<'_> {
         self.hasher.update(&buffer[..read]);
         self.read += read as u64;
         let too_much = |why: String| Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
-        if self.read > self.left {
-            return too_much(format!("the image unpacks to more than {} bytes", self.limits.bytes));
+        if self.read > self.limits.bytes {
+            return too_much(self::too_much(self.limits.bytes).to_string());
         }
         if self.read > self.limits.ratio_from && self.read / self.limits.ratio > self.packed.get() {
             return too_much(format!("{} bytes unpack to {} and more", self.packed.get(), self.read));
