@@ -13,7 +13,7 @@ use longshore_local::registry::Registry as OwnRegistry;
 use longshore_wire::{Client, Limits};
 use push_support::layout::{Layout, noise};
 use push_support::registry::{Auth, Registry, Transport, certificate, copy_out};
-use push_support::tokens::token_service;
+use push_support::tokens::{READER, token_service};
 use push_support::{anonymous, basic, have, open_source};
 
 /// A source: its name, and how it is made in a folder. A further kind of source is a further line.
@@ -126,7 +126,7 @@ async fn every_source_arrives_at_a_registry_whose_tokens_live_for_a_second() {
     let realm = format!("http://{}/token", tokens.address);
     let registry = Registry::start(&Auth::Token(realm), &Transport::Http);
     let host = &registry.host;
-    every_source(host, Some("bob:q"), |name| basic(&format!("{host}/{name}"), "ann", "p")).await;
+    every_source(host, Some(READER), |name| basic(&format!("{host}/{name}"), "ann", "p")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -170,6 +170,7 @@ impl Reader {
                 self.left -= count;
                 Ok(())
             }
+            // What comes once is read past.
             From::Stream(_) => io::copy(&mut io::Read::take(self, count), &mut io::sink()).map(|_| ()),
         }
     }

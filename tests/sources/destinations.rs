@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::daemons::Daemon;
 use crate::push_support::double::Double;
 use crate::push_support::registry::{Auth, Registry, Transport, certificate};
-use crate::push_support::tokens::token_service;
+use crate::push_support::tokens::{READER, token_service};
 use crate::support::{Ran, Scratch, have};
 
 /// Which.
@@ -61,7 +61,7 @@ impl Destination {
                     .clone()
             }
             Kind::Token => {
-                (login, reader) = (Some("ann:p"), Some("bob:q"));
+                (login, reader) = (Some("ann:p"), Some(READER));
                 let realm = format!(
                     "http://{}/token",
                     tokens.insert(token_service(Duration::from_secs(1)).await).address

@@ -2,7 +2,7 @@
 //!
 //! A target takes any bytes, soon, and fails by panicking. The test beneath replays `fuzz/corpus` in the normal suite.
 
-use crate::{registry, router, runner};
+use crate::{provider, registry, router, runner};
 
 /// A parser, by the name of its folder in `fuzz/corpus`.
 pub type Target = (&'static str, fn(&[u8]));
@@ -16,6 +16,9 @@ pub const TARGETS: &[Target] = &[
     ("local-layer-bytes", runner::fuzzing::bytes),
     ("local-layer-members", runner::fuzzing::members),
     ("local-program", runner::fuzzing::program),
+    ("local-scan-report", provider::fuzzing::report),
+    ("local-function-answer", router::fuzzing::answer),
+    ("local-invoke-name", router::fuzzing::invoke_name),
 ];
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 pub(crate) mod client;
 mod functions;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod invoke;
 mod metrics;
 mod registry;
