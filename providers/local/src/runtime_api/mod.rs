@@ -1,6 +1,6 @@
 //! The Lambda Runtime API (2018-06-01): where a process asks for events and leaves its answers.
 //!
-//! Every instance has an address of its own ([`serve`]) and a [`Desk`] behind it, on which lies at most one event. Its
+//! Every instance has an address of its own ([`serve()`]) and a [`Desk`] behind it, on which lies at most one event. Its
 //! answers are those of AWS's own emulator, byte for byte where a client may look at them. The Extensions API is not
 //! offered and says so, and a process is not frozen between events.
 
