@@ -441,8 +441,12 @@ pub struct ImageShapeArgs {
     /// Keep what vouches for the image beside it
     #[arg(long, requires = "platform")]
     pub keep_attestations: bool,
-    /// Write it as an OCI layout into a new directory: oci:DIR[:TAG]
-    #[arg(long, value_name = "LAYOUT")]
+    /// Where it is written.
+    #[arg(
+        long,
+        value_name = "LAYOUT",
+        help = "Write it as an OCI layout into a new directory: oci:DIR[:TAG]"
+    )]
     pub to: Option<String>,
 }
 

@@ -1,7 +1,7 @@
 //! From an image to the same image as its destination takes it.
 //!
-//! What a destination takes is a [`Profile`]: data that the cloud behind it brings. The decisions are pure: [`pick`] takes one
-//! image out of an index, [`decide`] says what of it must change and what cannot be mended, [`write`] writes the manifest anew.
+//! What a destination takes is a [`Profile`]: data that the cloud behind it brings. The decisions are pure: `pick` takes one
+//! image out of an index, `decide` says what of it must change and what cannot be mended, `write` writes the manifest anew.
 //! Bytes are read for two things only: the first few of each layer, to compare them with its media type, and those of a layer
 //! that must be compressed. What need not change keeps its bytes and so its digest; shaping twice is shaping once.
 
