@@ -78,7 +78,11 @@ functions:
 environments:
   second: {{ functions: {{ node: {{ config: {{ environment: {{ RELEASE: two }} }} }} }} }}
 ",
-            runtime = if runtime == Runtime::Own { String::new() } else { format!(", runtime: {}", runtime.word()) },
+            runtime = if runtime == Runtime::Own {
+                String::new()
+            } else {
+                format!(", runtime: {}", runtime.word())
+            },
             rust = image("rust"),
             python = image("python-http"),
             events = image("python-lambda"),
