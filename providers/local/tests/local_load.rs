@@ -45,7 +45,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The requests of the measurement: so many a second, for so long, so often.
 const RATE: u32 = 200;
 const ROUND: Duration = Duration::from_secs(4);
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 10;
 
 /// What the router may add at p99, and the memory that a daemon may take.
 const ADDED: Duration = Duration::from_millis(1);
@@ -140,7 +140,7 @@ async fn a_minute_of_load_across_shifts_and_restarts_loses_no_request() {
     assert_eq!((read, answered), (answers, answers), "a request that a daemon had read was lost");
     assert_eq!(by_version.keys().map(String::as_str).collect::<Vec<_>>(), ["1", "2"]);
     assert!(peaks.iter().all(|peak| *peak < MEMORY_KIB), "{peaks:?}");
-    assert!(added.median() < ADDED, "{added}");
+    assert!(added.judged() < ADDED, "{added}");
 }
 
 /// What one client saw.
@@ -241,10 +241,14 @@ impl Percentiles {
 }
 
 impl Added {
-    /// What was added at p99, in the middle one of the rounds: one that something else on the machine fell into is not it.
-    fn median(&self) -> Duration {
+    /// What was added at p99: the median over the calmer half of the rounds. How calm the machine was is what the direct
+    /// connection tells, so that the router has no say in which rounds count.
+    fn judged(&self) -> Duration {
+        let mut rounds: Vec<_> = self.rounds.iter().collect();
+        rounds.sort_by_key(|[direct, _]| direct.p99);
+        let calm = &rounds[..rounds.len().div_ceil(2)];
         let mut added: Vec<Duration> =
-            self.rounds.iter().map(|[direct, routed]| routed.p99.saturating_sub(direct.p99)).collect();
+            calm.iter().map(|[direct, routed]| routed.p99.saturating_sub(direct.p99)).collect();
         added.sort();
         added[added.len() / 2]
     }
@@ -265,7 +269,11 @@ impl std::fmt::Display for Added {
                 direct.p50, routed.p50, direct.p99, routed.p99
             )?;
         }
-        write!(f, "the router adds {:?} at p99 (median of the rounds; at most {ADDED:?})", self.median())
+        write!(
+            f,
+            "the router adds {:?} at p99 (median of the calmer half of the rounds; below {ADDED:?})",
+            self.judged()
+        )
     }
 }
 

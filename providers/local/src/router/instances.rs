@@ -313,3 +313,112 @@ async fn watch(slot: Arc<Slot>, process: Arc<Process>) {
     let ended = process.instance.exited().await;
     slot.lost(&process, &ended.to_string());
 }
+
+#[cfg(test)]
+mod tests {
+    use longshore_contract::{PublishDedup, Routing};
+    use longshore_model::{Configuration, Create, Guard, Image, Outcome, Publish, PutAlias};
+
+    use super::*;
+    use crate::control::store::Done;
+    use crate::testing::{self, Served, eventually};
+
+    struct Ground {
+        store: Arc<Store>,
+        instances: Arc<Instances>,
+        served: Served,
+    }
+
+    impl Ground {
+        async fn new() -> Self {
+            let served = Served::new().await;
+            let directory = StateDirectory::new(served.directory.path().join("cloud"));
+            directory.make().unwrap();
+            let registry = served.registry.clone();
+            let runner = Runner::open(&directory.roots(), registry.clone()).await.unwrap();
+            let store = Arc::new(Store::open(&directory).unwrap());
+            let instances = Arc::new(Instances::new(directory, Arc::clone(&store), registry, runner));
+            Self { store, instances, served }
+        }
+
+        /// The function `shop` with two versions of the sample, the first of them under an alias.
+        async fn shop(&self) {
+            let digest = self.served.push("shop", &testing::Image::function(&["serve"])).await;
+            let image = Image { location: "shop".to_owned(), digest };
+            let made = self.store.write(move |service, at| {
+                let configuration = Configuration::default();
+                service.create(Create { function: shop(), image, configuration, intent: None }, at)?;
+                let revision = service.function(&shop())?.head.revision;
+                service.settle_update(&shop(), revision, &Outcome::Ok)?;
+                for number in [1, 2] {
+                    let publish = Publish {
+                        function: shop(),
+                        description: number.to_string(),
+                        intent: Some(longshore_contract::Intent {
+                            run: longshore_contract::RunId::generate(),
+                            step: number,
+                        }),
+                        dedup: PublishDedup::ByIntent,
+                        revision: None,
+                    };
+                    let number = service.publish(publish, at)?.number();
+                    service.settle_version(&shop(), number, &Outcome::Ok)?;
+                }
+                let (alias, routing) = ("live".parse().unwrap(), Routing::All(named(1)));
+                let (description, guard) = (String::new(), Guard::Absent);
+                service.put_alias(PutAlias { function: shop(), alias, routing, description, guard }, at)?;
+                Ok(Done { answer: (), write: None })
+            });
+            made.await.unwrap().durably().unwrap();
+        }
+
+        fn running(&self) -> [usize; 2] {
+            [1, 2].map(|number| self.instances.slot(&shop(), number).serving())
+        }
+    }
+
+    fn shop() -> FunctionName {
+        "shop".parse().unwrap()
+    }
+
+    fn is_there(pid: u32) -> bool {
+        Path::new(&format!("/proc/{pid}")).exists()
+    }
+
+    #[tokio::test]
+    async fn a_process_that_nobody_uses_is_stopped_unless_an_alias_may_send_it_the_next_request() {
+        let ground = Ground::new().await;
+        ground.shop().await;
+        ground.instances.wake().await;
+        assert_eq!(ground.running(), [1, 0], "what an alias names is started, and nothing else");
+        let second = ground.instances.slot(&shop(), 2);
+        let lease = ground.instances.lease(&second).await.unwrap();
+        let pid = lease.process.instance.pid();
+        ground.instances.stop_idle(Duration::ZERO);
+        assert_eq!(ground.running(), [1, 1], "a request is under way in it");
+        drop(lease);
+        ground.instances.stop_idle(IDLE);
+        assert_eq!(ground.running(), [1, 1], "it was used just now");
+        ground.instances.stop_idle(Duration::ZERO);
+        assert_eq!(ground.running(), [1, 0]);
+        eventually("the end of the process", || !is_there(pid)).await;
+        let again = ground.instances.lease(&second).await.unwrap();
+        assert_ne!(again.process.instance.pid(), pid, "the next request gets another");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_started_once_everything_is_stopped() {
+        let ground = Ground::new().await;
+        ground.shop().await;
+        ground.instances.wake().await;
+        let first = ground.instances.slot(&shop(), 1);
+        let pid = ground.instances.lease(&first).await.unwrap().process.instance.pid();
+        let waking = ground.instances.lease(&ground.instances.slot(&shop(), 2)).await.map(drop);
+        assert!(waking.is_ok());
+        ground.instances.stop_all().await;
+        assert!(!is_there(pid), "when this returns, it is gone");
+        assert_eq!(ground.running(), [0, 0]);
+        let refused = ground.instances.lease(&first).await.err().unwrap();
+        assert!(refused.message.contains("is being ended"), "{}", refused.message);
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! Any path answers with `ANSWER`. `/echo` answers with the request's body, piece by piece as it comes; `/request` with the
 //! request's head, and so does `/slow` after a while; `/crash` ends the process before it answers; `/never` does not answer; `/stream` sends a second piece
-//! when it hears under `/seen` that the first was seen; `/bad` answers 500; `/pid` tells the process; `/health` answers 503
+//! when it hears under `/seen` that the first was seen; `/held` answers then; `/bad` answers 500; `/pid` tells the process; `/health` answers 503
 //! twice before it answers 200. With `EVENTS` it takes events at that path, tells their head, and has no `/invoke`. Started with the
 //! argument `exit` it tells its `TOKEN`, if it has one, and ends; with `late` it listens only after half a second.
 
@@ -74,6 +74,11 @@ fn serve(stream: TcpStream) -> std::io::Result<()> {
                 SEEN.wait();
                 writer.write_all(b"3\r\ntwo\r\n0\r\n\r\n")?;
                 continue;
+            }
+            "/held" => {
+                println!("one is held");
+                SEEN.wait();
+                ("200 OK", head.clone())
             }
             "/seen" => {
                 SEEN.open();
