@@ -90,7 +90,11 @@ fn start(directory: &StateDirectory) -> Result<(Running, Started)> {
     let report = listen(&mut child);
     match report {
         Ok(Report::Ready { .. }) => {}
-        Ok(Report::Failed { code, message }) => return Err(report::error(&code, &subject, message)),
+        Ok(Report::Failed { code, message }) => {
+            let log = directory.daemon_log();
+            let message = format!("{message}; the daemon's log is {}", log.display());
+            return Err(report::error(&code, &subject, message));
+        }
         Err(why) => {
             let log = directory.daemon_log();
             let message = format!("the daemon did not start: {why}; its log is {}", log.display());
