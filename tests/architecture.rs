@@ -86,8 +86,11 @@ fn module_of(path: &Path) -> String {
 fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
     BTreeMap::from([
         ("manifest", &["image"][..]),
-        ("image", &[]),
-        ("push", &["image"]),
+        ("cache", &[]),
+        ("image", &["cache", "registry"]),
+        ("shape", &["cache", "image"]),
+        ("registry", &[]),
+        ("push", &["image", "registry"]),
         ("scan", &["ledger", "manifest"]),
         ("publish", &[]),
         ("ledger", &[]),
@@ -96,10 +99,13 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("progress", &["ledger", "push"]),
         (
             "pipeline",
-            &["image", "ledger", "manifest", "progress", "publish", "push", "rollback", "scan", "shift"],
+            &[
+                "image", "ledger", "manifest", "progress", "publish", "push", "registry", "rollback", "scan",
+                "shape", "shift",
+            ],
         ),
         ("report", &["ledger", "push"]),
-        ("providers", &[]),
+        ("providers", &["registry"]),
     ])
 }
 
@@ -189,6 +195,10 @@ fn decisions_know_no_clock_no_disk_and_no_cloud() {
         "src/scan/refusal.rs",
         "src/ledger/history.rs",
         "src/ledger/recall.rs",
+        "src/shape/pick.rs",
+        "src/shape/decide.rs",
+        "src/shape/write.rs",
+        "src/shape/vouch.rs",
         "src/pipeline/facts.rs",
         "src/pipeline/smoke.rs",
         "src/report/outcome.rs",

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use longshore::image::Verify;
 use longshore::push::{
-    BlobState, Credentials, Destination, Event, Keychain, Progress, PushError, PushErrorKind, PushOutcome,
-    Pushed, Registries, Sender, Silent, push,
+    BlobState, Destination, Event, Progress, PushOutcome, Pushed, Registries, Sender, Silent, push,
 };
+use longshore::registry::{Credentials, Keychain, RegistryError, RegistryErrorKind};
 use longshore_contract::{Calls, Credential, Service};
 use longshore_wire::{Backoff, Client, Limits};
 use push_support::double::{Act, Double, Seen, reply};
@@ -20,6 +20,7 @@ fn limits() -> Limits {
     Limits {
         connect: Duration::from_secs(5),
         answer: Duration::from_secs(5),
+        settle: Duration::from_secs(5),
         stall: Duration::from_secs(5),
         backoff: Backoff {
             attempts: 4,
@@ -34,17 +35,27 @@ fn registries() -> Registries {
     Registries::new(Client::with_certificates_in(limits(), Vec::new()), Box::new(Sender))
 }
 
-async fn send_with(registries: &Registries, layout: &Layout, to: &Destination) -> Result<Pushed, PushError> {
+async fn send_with(
+    registries: &Registries,
+    layout: &Layout,
+    to: &Destination,
+) -> Result<Pushed, RegistryError> {
     let image = open(layout.path()).unwrap();
     push(registries, &image, to, Verify::Size, &Calls::default(), &Silent).await
 }
 
-async fn send(layout: &Layout, to: &Destination) -> Result<Pushed, PushError> {
+async fn send(layout: &Layout, to: &Destination) -> Result<Pushed, RegistryError> {
     send_with(&registries(), layout, to).await
 }
 
 fn is_blob_put(seen: &Seen) -> bool {
     seen.method == "PUT" && seen.path.contains("/blobs/uploads/")
+}
+
+/// Whether a question for a blob is for one that the registry keeps at another host.
+fn is_kept_in(store: &Double, seen: &Seen) -> bool {
+    let name = seen.path.rsplit('/').next().unwrap_or_default();
+    seen.method == "HEAD" && seen.path.contains("/blobs/") && store.holds(name)
 }
 
 /// A registry that wants a token, and `/token` that hands them out. The first is good for `uses` requests only.
@@ -155,7 +166,7 @@ async fn a_token_services_no_is_shown_with_where_the_credentials_come_from() {
         ..anonymous(&double.reference("app:v1"))
     };
     let error = send(&layout, &to).await.unwrap_err();
-    assert_eq!(error.kind, PushErrorKind::Unauthorized);
+    assert_eq!(error.kind, RegistryErrorKind::Unauthorized);
     assert!(error.message.contains("incorrect password"), "{error}");
     let hint = error.hint.clone().unwrap();
     assert!(hint.contains(&file.display().to_string()) && hint.contains("docker login"), "{hint}");
@@ -178,7 +189,7 @@ async fn credentials_are_not_shown_to_a_realm_over_plain_http() {
     .await;
     let layout = Layout::with_layers(&[b"layer"]);
     let error = send(&layout, &basic(&double.reference("app:v1"), "ann", "p")).await.unwrap_err();
-    assert_eq!(error.kind, PushErrorKind::Unauthorized);
+    assert_eq!(error.kind, RegistryErrorKind::Unauthorized);
     assert!(error.message.contains("tokens.example over plain http"), "{error}");
 }
 
@@ -225,7 +236,7 @@ async fn a_blob_that_never_goes_through_says_how_often_it_was_tried() {
     let double = Double::start(|seen, _| if is_blob_put(seen) { Act::HangUp } else { Act::Serve }).await;
     let layout = Layout::with_layers(&[&noise(100_000, 1)]);
     let error = send(&layout, &anonymous(&double.reference("app:v1"))).await.unwrap_err();
-    assert_eq!((error.kind, error.attempts), (PushErrorKind::Unavailable, 4), "{error}");
+    assert_eq!((error.kind, error.attempts), (RegistryErrorKind::Unavailable, 4), "{error}");
     assert!(error.to_string().ends_with("(tried 4 times)"), "{error}");
     assert!(!error.to_string().contains("_state"), "{error}");
     assert!(double.manifest("v1").is_none());
@@ -253,7 +264,7 @@ async fn a_pause_beyond_all_patience_is_not_waited_for() {
     let double = Double::start(|_, _| Act::Answer(reply(429, &[("retry-after", "86400")], ""))).await;
     let layout = Layout::with_layers(&[]);
     let error = send(&layout, &anonymous(&double.reference("app:v1"))).await.unwrap_err();
-    assert_eq!((error.kind, double.seen().len()), (PushErrorKind::Unavailable, 1));
+    assert_eq!((error.kind, double.seen().len()), (RegistryErrorKind::Unavailable, 1));
     assert!(error.message.contains("429"), "{error}");
 }
 
@@ -275,7 +286,7 @@ async fn a_registry_that_fails_for_a_while_is_asked_again_and_its_last_word_surv
     })
     .await;
     let error = send(&layout, &anonymous(&double.reference("app:v1"))).await.unwrap_err();
-    assert_eq!((error.kind, error.attempts), (PushErrorKind::Unavailable, 4));
+    assert_eq!((error.kind, error.attempts), (RegistryErrorKind::Unavailable, 4));
     assert!(error.message.contains("500: UNKNOWN disk full"), "{error}");
 }
 
@@ -295,7 +306,7 @@ async fn a_digest_that_is_not_the_one_that_was_sent_is_an_error() {
         })
         .await;
         let error = send(&layout, &anonymous(&double.reference("app:v1"))).await.unwrap_err();
-        assert_eq!(error.kind, PushErrorKind::DigestMismatch, "{error}");
+        assert_eq!(error.kind, RegistryErrorKind::DigestMismatch, "{error}");
         assert!(error.message.contains(&"0".repeat(64)), "{error}");
     }
 }
@@ -334,11 +345,16 @@ async fn without_the_digest_header_the_manifest_itself_is_compared() {
 async fn an_upload_on_another_host_gets_the_bytes_and_no_credentials() {
     let elsewhere = Double::start(|_, _| Act::Serve).await;
     let place = format!("http://{}/v2/x/blobs/uploads/1?_state=secret%2Bstate&part=1", elsewhere.address);
+    let store = elsewhere.clone();
     let double = Double::start(move |seen, _| {
         if seen.authorization.is_none() {
             return Act::Answer(reply(401, &[("www-authenticate", "Basic realm=\"r\"")], ""));
         }
-        if seen.method == "POST" { Act::Answer(reply(202, &[("location", &place)], "")) } else { Act::Serve }
+        match seen.method.as_str() {
+            "POST" => Act::Answer(reply(202, &[("location", &place)], "")),
+            _ if is_kept_in(&store, seen) => Act::Answer(reply(200, &[], "")),
+            _ => Act::Serve,
+        }
     })
     .await;
     let layer = noise(300_000, 1);
@@ -357,7 +373,7 @@ async fn an_upload_on_another_host_gets_the_bytes_and_no_credentials() {
 #[tokio::test]
 async fn a_redirected_upload_goes_on_without_credentials_elsewhere() {
     let elsewhere = Double::start(|_, _| Act::Serve).await;
-    let host = elsewhere.address;
+    let (host, store) = (elsewhere.address, elsewhere.clone());
     let double = Double::start(move |seen, _| {
         if seen.authorization.is_none() {
             return Act::Answer(reply(401, &[("www-authenticate", "Basic realm=\"r\"")], ""));
@@ -365,6 +381,9 @@ async fn a_redirected_upload_goes_on_without_credentials_elsewhere() {
         if is_blob_put(seen) {
             let to = format!("http://{host}{}?{}", seen.path, seen.query);
             return Act::Answer(reply(307, &[("location", &to), ("connection", "close")], ""));
+        }
+        if is_kept_in(&store, seen) {
+            return Act::Answer(reply(200, &[], ""));
         }
         Act::Serve
     })
@@ -383,7 +402,7 @@ async fn a_huge_refusal_is_read_in_part_and_shown_in_one_line() {
     .await;
     let layout = Layout::with_layers(&[b"layer"]);
     let error = send(&layout, &anonymous(&double.reference("app:v1"))).await.unwrap_err();
-    assert_eq!(error.kind, PushErrorKind::Refused);
+    assert_eq!(error.kind, RegistryErrorKind::Refused);
     assert!(
         error.message.len() < 500 && error.message.contains("begin upload: the registry answered 400: xxx")
     );
@@ -396,11 +415,11 @@ async fn a_missing_repository_and_a_missing_right_are_told_apart() {
         (
             404,
             r#"{"errors": [{"code": "NAME_UNKNOWN"}]}"#,
-            PushErrorKind::RepositoryMissing,
+            RegistryErrorKind::RepositoryMissing,
             "make the repository app",
         ),
-        (404, "", PushErrorKind::RepositoryMissing, "make the repository app"),
-        (403, r#"{"errors": [{"code": "DENIED"}]}"#, PushErrorKind::Denied, "may not push"),
+        (404, "", RegistryErrorKind::RepositoryMissing, "make the repository app"),
+        (403, r#"{"errors": [{"code": "DENIED"}]}"#, RegistryErrorKind::Denied, "may not push"),
     ] {
         let double = Double::start(move |seen, _| {
             if seen.method == "POST" { Act::Answer(reply(status, &[], body)) } else { Act::Serve }
@@ -426,7 +445,7 @@ async fn a_tag_that_may_not_move_is_refused_with_both_digests() {
     double.put_manifest("v1", b"another");
     let layout = Layout::with_layers(&[b"layer"]);
     let error = send(&layout, &anonymous(&double.reference("app:v1"))).await.unwrap_err();
-    assert_eq!(error.kind, PushErrorKind::TagTaken);
+    assert_eq!(error.kind, RegistryErrorKind::TagTaken);
     let held = longshore::image::digest_of(b"another").to_string();
     let ours = open(layout.path()).unwrap().digest.to_string();
     assert!(error.message.contains(&held) && error.message.contains(&ours), "{error}");
@@ -531,7 +550,7 @@ async fn a_destination_that_names_another_digest_is_refused_before_anything_is_a
     let layout = Layout::with_layers(&[b"layer"]);
     let other = format!("app@sha256:{}", "1".repeat(64));
     let error = send(&layout, &anonymous(&double.reference(&other))).await.unwrap_err();
-    assert_eq!((error.kind, double.seen().len()), (PushErrorKind::Image, 0));
+    assert_eq!((error.kind, double.seen().len()), (RegistryErrorKind::Image, 0));
 }
 
 #[tokio::test]
@@ -544,7 +563,7 @@ async fn a_file_that_vanishes_while_it_is_pushed_is_named() {
     std::fs::remove_file(layout.blob_path(&digest)).unwrap();
     let to = anonymous(&double.reference("app:v1"));
     let error = push(&registries(), &image, &to, Verify::Size, &Calls::default(), &Silent).await.unwrap_err();
-    assert_eq!(error.kind, PushErrorKind::Unreadable, "{error}");
+    assert_eq!(error.kind, RegistryErrorKind::Unreadable, "{error}");
     assert!(error.message.contains(&digest) && error.message.contains("No such file"), "{error}");
 }
 
@@ -595,10 +614,10 @@ async fn in_a_child_with_helpers_in_its_path() {
         base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("u-{}:s", double.address));
     assert_eq!(shown, format!("Basic {expected}"));
     for (helper, kind, text) in [
-        ("none", PushErrorKind::Unauthorized, "wants a login"),
-        ("bad", PushErrorKind::Keychain, "the keyring is locked"),
-        ("absent", PushErrorKind::Keychain, "not in PATH"),
-        ("../evil", PushErrorKind::Keychain, "letters, digits"),
+        ("none", RegistryErrorKind::Unauthorized, "wants a login"),
+        ("bad", RegistryErrorKind::Keychain, "the keyring is locked"),
+        ("absent", RegistryErrorKind::Keychain, "not in PATH"),
+        ("../evil", RegistryErrorKind::Keychain, "letters, digits"),
     ] {
         let error = send(&layout, &with(helper)).await.unwrap_err();
         assert_eq!(error.kind, kind, "{error}");

@@ -9,7 +9,8 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
 use longshore::image::{
-    Add, Assembly, Base, Context, Image, ImageError, ImageErrorKind, ImageSource, Kind, Manifest, digest_of,
+    Add, Assembly, Base, Context, Image, ImageError, ImageErrorKind, ImageSource, Kind, Manifest, World,
+    digest_of,
 };
 use push_support::layout::{CONFIG, LAYER, Layout, MANIFEST, noise};
 use push_support::{open, open_source};
@@ -155,7 +156,7 @@ fn a_platform_that_is_listed_and_not_there_is_no_matter_to_the_others() {
     let image = open(layout.path()).unwrap();
     assert!(image.clone().pick(&"linux/amd64".parse().unwrap()).is_ok());
     let error = image.pick(&"linux/arm64".parse().unwrap()).unwrap_err();
-    assert!(error.message.contains("is listed and its manifest is not there"), "{error}");
+    assert!(error.message.contains("is listed and is not all there"), "{error}");
 }
 
 #[test]
@@ -331,7 +332,7 @@ fn add(source: &str, destination: &str) -> Add {
 }
 
 fn assemble(assembly: Assembly, directory: &Path) -> Result<Image, ImageError> {
-    let context = Context { directory: directory.to_owned(), platform: None };
+    let context = Context { directory: directory.to_owned(), platform: None, world: World::default() };
     longshore::image::open(&ImageSource::Assemble(assembly), &context)
 }
 

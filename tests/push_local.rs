@@ -68,7 +68,8 @@ fn assembled() -> Image {
         user: None,
         platform: Some(longshore_contract::Platform::host()),
     };
-    let context = Context { directory: "/".into(), platform: None };
+    let context =
+        Context { directory: "/".into(), platform: None, world: longshore::image::World::default() };
     image::open(&ImageSource::Assemble(assembly), &context).expect("it can be assembled")
 }
 

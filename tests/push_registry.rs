@@ -6,16 +6,15 @@ use std::time::Duration;
 
 use longshore::image::{ImageSource, Verify};
 use longshore::push::{
-    BlobCounts, Destination, PushError, PushErrorKind, PushOutcome, Pushed, Recorded, Recorder, Registries,
-    Sender, Silent, push,
+    BlobCounts, Destination, PushOutcome, Pushed, Recorded, Recorder, Registries, Sender, Silent, push,
 };
+use longshore::registry::{RegistryError, RegistryErrorKind};
 use longshore_contract::{Calls, Endpoint, PlainHttp, Service};
 use longshore_wire::{Client, Limits};
-use push_support::double::{Act, Double, reply};
 use push_support::layout::{Layout, noise};
 use push_support::registry::{Auth, Registry, Transport, certificate};
+use push_support::tokens::token_service;
 use push_support::{anonymous, basic, have, open, open_source};
-use serde_json::json;
 
 fn client() -> Client {
     Client::with_certificates_in(Limits::default(), Vec::new())
@@ -25,7 +24,7 @@ fn registries() -> Registries {
     Registries::new(client(), Box::new(Sender))
 }
 
-async fn send(layout: &Layout, to: &Destination) -> (Result<Pushed, PushError>, u32) {
+async fn send(layout: &Layout, to: &Destination) -> (Result<Pushed, RegistryError>, u32) {
     let (image, calls) = (open(layout.path()).unwrap(), Calls::default());
     let pushed = push(&registries(), &image, to, Verify::Size, &calls, &Silent).await;
     (pushed, calls.to(Service::Registry))
@@ -152,43 +151,14 @@ async fn a_registry_that_asks_for_a_password_gets_it_and_a_wrong_one_is_explaine
     assert_eq!(registry.digest_by_skopeo("app:v1", Some("ann:correct horse")), digest);
 
     let error = send(&layout, &basic(&reference, "ann", "wrong one")).await.0.unwrap_err();
-    assert_eq!(error.kind, PushErrorKind::Unauthorized);
+    assert_eq!(error.kind, RegistryErrorKind::Unauthorized);
     assert!(error.to_string().contains("the login is refused (401"), "{error}");
     let error = send(&layout, &anonymous(&reference)).await.0.unwrap_err();
-    assert_eq!(error.kind, PushErrorKind::Unauthorized);
+    assert_eq!(error.kind, RegistryErrorKind::Unauthorized);
     assert!(error.hint.unwrap().contains("no credentials were given"));
     for shown in [format!("{:?}", basic(&reference, "ann", "wrong one")), error.message] {
         assert!(!shown.contains("wrong one") && !shown.contains("horse"), "{shown}");
     }
-}
-
-/// A token as the distribution project's registry reads it: ES256, signed by the test certificate, for what `query` asks.
-fn jwt(query: &str) -> String {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-    use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
-    let pem = |name: &str| -> String {
-        let text = std::fs::read_to_string(certificate(name)).unwrap();
-        text.lines().filter(|line| !line.starts_with("-----")).collect()
-    };
-    let asked = url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "scope");
-    let access: Vec<_> = asked
-        .map(|(_, scope)| {
-            let (kind, rest) = scope.split_once(':').unwrap();
-            let (name, actions) = rest.rsplit_once(':').unwrap();
-            json!({"type": kind, "name": name, "actions": actions.split(',').collect::<Vec<_>>()})
-        })
-        .collect();
-    let now = jiff::Timestamp::now().as_second();
-    let header = json!({"typ": "JWT", "alg": "ES256", "x5c": [pem("server.pem")]});
-    let claims = json!({"iss": "test-issuer", "sub": "ann", "aud": "test", "iat": now, "nbf": now - 60,
-        "exp": now + 300, "jti": "1", "access": access});
-    let signed = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
-    let random = ring::rand::SystemRandom::new();
-    let key = STANDARD.decode(pem("server.key")).unwrap();
-    let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &key, &random).unwrap();
-    let signature = key.sign(&random, signed.as_bytes()).unwrap();
-    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
 #[tokio::test]
@@ -196,13 +166,7 @@ async fn a_registry_that_asks_for_a_token_is_content_with_one_for_all_of_a_push(
     if missing() {
         return;
     }
-    let tokens = Double::start(|seen, _| match seen.authorization.as_deref() {
-        Some("Basic YW5uOnA=") => {
-            Act::Answer(reply(200, &[], json!({"token": jwt(&seen.query), "expires_in": 300}).to_string()))
-        }
-        _ => Act::Answer(reply(401, &[], "")),
-    })
-    .await;
+    let tokens = token_service(Duration::from_secs(300)).await;
     let registry =
         Registry::start(&Auth::Token(format!("http://{}/token", tokens.address)), &Transport::Http);
     let layout = Layout::with_layers(&[&noise(500_000, 1), b"two"]);
@@ -228,7 +192,7 @@ async fn a_registry_with_a_certificate_of_its_own_is_reached_without_a_scheme() 
 
     // Nobody said https: the port was asked. Its certificate is nobody's, and that is not passed over.
     let error = send(&layout, &anonymous(&reference)).await.0.unwrap_err();
-    assert_eq!(error.kind, PushErrorKind::Unreachable);
+    assert_eq!(error.kind, RegistryErrorKind::Unreachable);
     assert!(error.message.contains("UnknownIssuer"), "{error}");
     assert!(error.hint.unwrap().contains("certs.d"));
 
@@ -291,13 +255,13 @@ async fn a_blob_that_is_not_what_its_name_says_is_refused_by_the_registry_and_fo
     let to = anonymous(&format!("{}/app:v1", registry.host));
 
     let error = send(&layout, &to).await.0.unwrap_err();
-    assert_eq!(error.kind, PushErrorKind::DigestMismatch, "{error}");
+    assert_eq!(error.kind, RegistryErrorKind::DigestMismatch, "{error}");
     assert!(error.message.contains(&digest) && error.message.contains("DIGEST_INVALID"), "{error}");
 
     let image = open(layout.path()).unwrap();
     let hashed = push(&registries(), &image, &to, Verify::Hash, &Calls::default(), &Silent).await;
     let error = hashed.unwrap_err();
-    assert_eq!(error.kind, PushErrorKind::DigestMismatch, "{error}");
+    assert_eq!(error.kind, RegistryErrorKind::DigestMismatch, "{error}");
     assert!(error.message.contains(&digest) && error.message.contains("damaged"), "{error}");
     assert_eq!(registry.stored(&digest), None);
 }
@@ -313,6 +277,6 @@ async fn nobody_at_the_port_is_said_with_host_and_port() {
     let image = open(layout.path()).unwrap();
     let to = anonymous(&format!("{address}/app:v1"));
     let error = push(&registries, &image, &to, Verify::Size, &Calls::default(), &Silent).await.unwrap_err();
-    assert_eq!(error.kind, PushErrorKind::Unreachable);
+    assert_eq!(error.kind, RegistryErrorKind::Unreachable);
     assert!(error.message.contains(&address.to_string()), "{error}");
 }

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use longshore_contract::{Platform, RunId};
+use longshore_contract::{Platform, Profile, RunId};
+
+use crate::providers;
 
 /// Help that fits a screen: what the verb does, how it is called, its arguments.
 const HELP: &str = "{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-help}";
@@ -127,6 +129,10 @@ pub enum Verb {
     History(HistoryArgs),
     /// Send a request to a function
     Invoke(InvokeArgs),
+    /// Show what is in an image, or shape it for a destination
+    Image(ImageArgs),
+    /// Show or clear what is kept of compressed layers
+    Cache(CacheArgs),
     /// Run the cloud in a directory on this machine
     Local(LocalArgs),
     /// Print the manifest's JSON schema
@@ -143,7 +149,7 @@ pub enum Verb {
 
 impl Verb {
     /// Every verb as it is typed; a test compares them with the parser's.
-    pub const WORDS: [&'static str; 16] = [
+    pub const WORDS: [&'static str; 18] = [
         "init",
         "check",
         "plan",
@@ -157,6 +163,8 @@ impl Verb {
         "abort",
         "history",
         "invoke",
+        "image",
+        "cache",
         "local",
         "schema",
         "completions",
@@ -183,6 +191,8 @@ impl Verb {
             Self::Abort(_) => "abort",
             Self::History(_) => "history",
             Self::Invoke(_) => "invoke",
+            Self::Image(image) => image.verb.word(),
+            Self::Cache(cache) => cache.verb.word(),
             Self::Local(local) => local.verb.word(),
             Self::Schema => "schema",
             Self::Completions { .. } => "completions",
@@ -265,12 +275,15 @@ pub struct ScanArgs {
     pub live: bool,
 }
 
+const SOURCE: &str = "The image: docker-daemon:NAME, docker-archive:FILE[:NAME],
+oci:DIR[:TAG], oci-archive:FILE or HOST/PATH[:TAG]";
+
 /// Arguments of `push`.
 #[derive(Debug, Args)]
 #[command(help_template = HELP)]
 pub struct PushArgs {
     /// The image.
-    #[arg(value_name = "SOURCE", help = "The image: oci:DIR[:TAG] or oci-archive:FILE")]
+    #[arg(value_name = "SOURCE", help = SOURCE)]
     pub source: String,
     /// Where to.
     #[arg(value_name = "DESTINATION", required = true, help = "Where to, as HOST/PATH[:TAG]")]
@@ -278,6 +291,12 @@ pub struct PushArgs {
     /// The one image of this platform out of an index
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<Platform>,
+    /// What the destination takes; absent: what its host is known to take.
+    #[arg(long, value_name = "NAME", value_parser = profile, help = profiles("What the destination takes", "by its host"))]
+    pub profile: Option<&'static Profile>,
+    /// Keep what vouches for the image beside it
+    #[arg(long, requires = "platform")]
+    pub keep_attestations: bool,
     /// Hash every blob here before it is sent
     #[arg(long)]
     pub verify: bool,
@@ -347,6 +366,113 @@ pub struct InvokeArgs {
     /// Ask this version instead of the alias
     #[arg(long, value_name = "VERSION")]
     pub version: Option<longshore_contract::Version>,
+}
+
+/// The profile that is called `name`.
+fn profile(name: &str) -> Result<&'static Profile, String> {
+    let known = providers::profiles();
+    known.iter().find(|profile| profile.name == name).ok_or_else(|| format!("there is {}", words(known)))
+}
+
+/// The help of an option that names one.
+fn profiles(what: &str, default: &str) -> String {
+    format!("{what}: {} [default: {default}]", words(providers::profiles()))
+}
+
+fn words(profiles: &[Profile]) -> String {
+    let names: Vec<&str> = profiles.iter().map(|profile| profile.name).collect();
+    match names.split_last() {
+        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+        None => String::new(),
+    }
+}
+
+/// Arguments of `image`.
+#[derive(Debug, Args)]
+#[command(help_template = HELP, subcommand_required = true, arg_required_else_help = true)]
+pub struct ImageArgs {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub verb: ImageVerb,
+}
+
+/// The verbs of `image`.
+#[derive(Debug, Subcommand)]
+pub enum ImageVerb {
+    /// Show what is in it and what each destination would change
+    Inspect(ImageInspectArgs),
+    /// Bring it into a destination's shape, and show or write what came of it
+    Shape(ImageShapeArgs),
+}
+
+impl ImageVerb {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Inspect(_) => "image inspect",
+            Self::Shape(_) => "image shape",
+        }
+    }
+}
+
+/// Arguments of `image inspect`.
+#[derive(Debug, Args)]
+#[command(help_template = HELP)]
+pub struct ImageInspectArgs {
+    /// The image, as `push` takes it
+    pub source: String,
+    /// Tell which layers this other image has too
+    #[arg(long, value_name = "OTHER")]
+    pub with: Option<String>,
+}
+
+/// Arguments of `image shape`.
+#[derive(Debug, Args)]
+#[command(help_template = HELP)]
+pub struct ImageShapeArgs {
+    /// The image, as `push` takes it
+    pub source: String,
+    /// What the destination takes.
+    #[arg(long, value_name = "NAME", value_parser = profile, default_value = "oci", hide_default_value = true)]
+    #[arg(help = profiles("What the destination takes", "oci"))]
+    pub profile: &'static Profile,
+    /// The one image of this platform out of an index
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<Platform>,
+    /// Keep what vouches for the image beside it
+    #[arg(long, requires = "platform")]
+    pub keep_attestations: bool,
+    /// Write it as an OCI layout into a new directory: oci:DIR[:TAG]
+    #[arg(long, value_name = "LAYOUT")]
+    pub to: Option<String>,
+}
+
+/// Arguments of `cache`.
+#[derive(Debug, Args)]
+#[command(help_template = HELP, subcommand_required = true, arg_required_else_help = true)]
+pub struct CacheArgs {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub verb: CacheVerb,
+}
+
+/// The verbs of `cache`.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum CacheVerb {
+    /// Show where it is and what is in it
+    #[command(help_template = HELP)]
+    Show,
+    /// Remove everything in it
+    #[command(help_template = HELP)]
+    Clear,
+}
+
+impl CacheVerb {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Show => "cache show",
+            Self::Clear => "cache clear",
+        }
+    }
 }
 
 /// Arguments of `local`.

@@ -5,7 +5,7 @@ use longshore_contract::{Error, ErrorKind};
 use crate::image::ImageErrorKind;
 use crate::ledger::{Because, Ending, JournalError};
 use crate::pipeline::{Arrival, Failure, Standing};
-use crate::push::PushErrorKind;
+use crate::registry::RegistryErrorKind;
 use crate::report::Outcome;
 use crate::shift::{Refusal, Stopped};
 
@@ -101,20 +101,20 @@ fn of_cloud(error: &Error) -> &'static str {
     }
 }
 
-fn of_push(kind: PushErrorKind) -> &'static str {
+fn of_push(kind: RegistryErrorKind) -> &'static str {
     match kind {
-        PushErrorKind::Image => "image_unsupported",
-        PushErrorKind::Unauthorized => "unauthenticated",
-        PushErrorKind::Denied => "denied",
-        PushErrorKind::RepositoryMissing => "repository_missing",
-        PushErrorKind::TagTaken => "tag_taken",
-        PushErrorKind::Unreachable => "unreachable",
-        PushErrorKind::Unavailable => "unavailable",
-        PushErrorKind::DigestMismatch => "image_corrupt",
-        PushErrorKind::Unreadable => "image_io",
-        PushErrorKind::Refused => "rejected",
-        PushErrorKind::Protocol => "unexpected",
-        PushErrorKind::Keychain => "keychain",
+        RegistryErrorKind::Image => "image_unsupported",
+        RegistryErrorKind::Unauthorized => "unauthenticated",
+        RegistryErrorKind::Denied => "denied",
+        RegistryErrorKind::RepositoryMissing => "repository_missing",
+        RegistryErrorKind::TagTaken => "tag_taken",
+        RegistryErrorKind::Unreachable => "unreachable",
+        RegistryErrorKind::Unavailable => "unavailable",
+        RegistryErrorKind::DigestMismatch => "image_corrupt",
+        RegistryErrorKind::Unreadable => "image_io",
+        RegistryErrorKind::Refused => "rejected",
+        RegistryErrorKind::Protocol => "unexpected",
+        RegistryErrorKind::Keychain => "keychain",
     }
 }
 
@@ -127,5 +127,10 @@ fn of_image(kind: ImageErrorKind) -> &'static str {
         ImageErrorKind::Limit => "image_limit",
         ImageErrorKind::Unsupported => "image_unsupported",
         ImageErrorKind::Io => "image_io",
+        ImageErrorKind::Unauthorized => "unauthenticated",
+        ImageErrorKind::Denied => "denied",
+        ImageErrorKind::Unreachable => "unreachable",
+        ImageErrorKind::Unavailable => "unavailable",
+        ImageErrorKind::Protocol => "unexpected",
     }
 }

@@ -7,6 +7,7 @@ mod exit;
 mod faults;
 mod hints;
 mod home;
+mod kept;
 mod output;
 mod progress;
 mod rows;

@@ -101,7 +101,8 @@ pub(super) fn open(run: &RunSummary) -> OpenRun {
     }
 }
 
-fn change(change: Change) -> ChangeFacts {
+/// A change in a report's words.
+pub(super) fn change(change: Change) -> ChangeFacts {
     ChangeFacts { what: change.what, digest: change.digest.to_string(), why: change.why }
 }
 

@@ -14,7 +14,8 @@ use super::args::{ManifestArgs, OutputArgs, SubjectArgs};
 use super::clouds::{Clouds, Seat, Wake, Who};
 use super::exit::Asked;
 use super::subject::SubjectWord;
-use super::{Answer, faults, home, progress, rows};
+use super::{Answer, faults, home, kept, progress, rows};
+use crate::image::World;
 use crate::ledger::{Audit, Ledger};
 use crate::manifest::{self, Deployment, KnownProvider, ProcessFacts, Unit};
 use crate::pipeline::rehearsal::{self, ImpatientClock};
@@ -22,6 +23,7 @@ use crate::pipeline::{Arrival, Context, Failure, Landing, Subject};
 use crate::providers;
 use crate::push::{Recorder, Registries, Sender, Writes};
 use crate::report::{FunctionRow, Outcome};
+use crate::shape::Shaper;
 use crate::shift::{Clock, SystemClock};
 
 /// How many functions are worked on at once.
@@ -40,14 +42,16 @@ pub(super) enum Mode {
 
 /// What a run has around it, for a verb that works on functions. Must be called inside the runtime. A verb that writes
 /// ends in order on a signal; one that only reads is simply ended by it.
-pub(super) fn context(args: &OutputArgs, mode: Mode, message: Option<&str>) -> Context {
+pub(super) fn context(args: &OutputArgs, mode: Mode, message: Option<&str>) -> Result<Context, Answer> {
     let lookup = |name: &str| std::env::var(name).ok();
+    let cache = kept::cache(&|name| std::env::var_os(name)).map_err(invalid)?;
     let (clock, writes): (Arc<dyn Clock>, Box<dyn Writes>) = match mode {
         Mode::Real | Mode::Reading => (Arc::new(SystemClock::start()), Box::new(Sender)),
         Mode::Rehearsal => (Arc::new(ImpatientClock::start()), Box::new(Recorder::default())),
     };
     let observer = progress::observer(args);
-    Context {
+    let registries = Registries::new(Client::new(Limits::default()), writes).knowing(providers::REGISTRIES);
+    Ok(Context {
         run: RunId::generate(),
         audit: Audit::gather(&lookup, message),
         clock,
@@ -59,8 +63,10 @@ pub(super) fn context(args: &OutputArgs, mode: Mode, message: Option<&str>) -> C
             Mode::Real | Mode::Reading => observer,
             Mode::Rehearsal => rehearsal::observer(observer),
         },
-        registries: Arc::new(Registries::new(Client::new(Limits::default()), writes)),
-    }
+        world: World::from_environment(registries.sessions().clone(), cache.clone()),
+        shaper: Shaper::new(cache),
+        registries: Arc::new(registries),
+    })
 }
 
 /// The aliases a verb acts on.

@@ -1,69 +1,121 @@
-//! A tar of an OCI image layout, read where it lies: its headers are walked once, and blobs are parts of the file.
+//! A tar of an OCI image layout or of docker's making, read where it lies: its headers are walked once, and blobs are parts
+//! of the file. What comes as a stream is spooled on the way.
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _};
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use longshore_contract::Digest;
+use longshore_contract::Compression;
 
 use super::Content;
 use super::content::Part;
+use super::document::Descriptor;
 use super::error::{ImageError, ImageErrorKind};
-use super::tar_index::{self, Entry};
+use super::inflate;
+use super::media::compression_by;
+use super::spool::{Place, Spooling};
+use super::tar_index::{self, Index};
 use super::tree::Store;
+use super::world::World;
 
-/// How large a compressed archive may become.
-const INFLATED_LIMIT: u64 = 64 << 30;
+/// How many links lie between a name and its file at most.
+const MOST_LINKS: usize = 8;
 
 /// An archive and where in it everything lies.
 #[derive(Debug)]
 pub(super) struct Archive {
     name: String,
     file: Arc<File>,
-    entries: HashMap<String, Entry>,
+    files: HashMap<String, Place>,
+    links: HashMap<String, String>,
 }
 
 impl Archive {
-    /// Walks the headers of the tar at `path`. A compressed one is inflated to a file in the temporary directory first,
-    /// which is gone when nothing reads it any more.
-    pub(super) fn open(path: &Path, name: String) -> Result<Self, ImageError> {
-        Self::open_within(path, name, INFLATED_LIMIT)
-    }
-
-    fn open_within(path: &Path, name: String, inflated_limit: u64) -> Result<Self, ImageError> {
+    /// Walks the headers of the tar at `path`. A compressed one is spooled on the way.
+    pub(super) fn open(path: &Path, name: String, world: &World) -> Result<Self, ImageError> {
         let shown = path.display().to_string();
-        let failed = |error: &io::Error| match error.kind() {
-            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
-                ImageError::new(ImageErrorKind::Corrupt, &name, error.to_string())
-            }
-            io::ErrorKind::FileTooLarge => ImageError::new(ImageErrorKind::Limit, &name, error.to_string()),
-            _ => ImageError::io(&name, &shown, error),
-        };
-        let mut file = open_regular(path).map_err(|error| failed(&error))?;
-        let mut magic = [0; 4];
-        let read = file.read_at(&mut magic, 0).map_err(|error| failed(&error))?;
-        match &magic[..read] {
-            [0x1f, 0x8b, ..] => {
-                tracing::info!(archive = %shown, directory = %std::env::temp_dir().display(), "inflating a compressed archive");
-                file = inflate(file, inflated_limit).map_err(|error| failed(&error))?;
-            }
-            [0x28, 0xb5, 0x2f, 0xfd] => {
+        let failed = |error: io::Error| of_reading(&name, &shown, &error);
+        let file = open_regular(path).map_err(failed)?;
+        let mut first = [0; 4];
+        let read = file.read_at(&mut first, 0).map_err(failed)?;
+        match compression_by(&first[..read]) {
+            Compression::Zstd => {
                 let message = "the archive is compressed with zstd, which is not read";
-                return Err(ImageError::new(ImageErrorKind::Unsupported, &name, message)
-                    .hint("decompress it first: zstd -d FILE"));
+                Err(ImageError::new(ImageErrorKind::Unsupported, &name, message)
+                    .hint("decompress it first: zstd -d FILE"))
             }
-            _ => {}
+            Compression::Gzip => {
+                let packed = file.metadata().map_err(failed)?.len();
+                let plain = inflate::gunzip(io::BufReader::with_capacity(1 << 18, file), packed);
+                Self::spooled(plain, name, &shown, world)
+            }
+            Compression::Plain => {
+                let Index { files, links } = tar_index::read(&file).map_err(failed)?;
+                let files = files.into_iter().map(|(name, entry)| (name, Place::Here(entry))).collect();
+                Ok(Self { name, file: Arc::new(file), files, links })
+            }
         }
-        let entries = tar_index::read(&file).map_err(|error| failed(&error))?;
-        Ok(Self { name, file: Arc::new(file), entries })
     }
 
-    fn content(&self, entry: Entry) -> Content {
-        Content::Part(Part { file: Arc::clone(&self.file), offset: entry.offset, length: entry.size })
+    /// Takes a tar in as it comes: what is kept goes to a spool in the cache's folder, which is gone when nothing reads it
+    /// any more. `what` is named in errors.
+    pub(super) fn spooled(
+        from: impl Read,
+        name: String,
+        what: &str,
+        world: &World,
+    ) -> Result<Self, ImageError> {
+        let failed = |error: io::Error| of_reading(&name, what, &error);
+        let mut spooling = Spooling::begin(from, world).map_err(|error| world.of_spool(&name, &error))?;
+        let Index { files, links } = tar_index::walk(&mut spooling).map_err(failed)?;
+        let file = spooling.finish().map_err(failed)?;
+        Ok(Self { name, file, files, links })
+    }
+
+    /// Whether a file lies at `path`.
+    pub(super) fn holds(&self, path: &str) -> bool {
+        self.place(path).is_some()
+    }
+
+    /// What lies at `path`, links followed, and its size.
+    pub(super) fn content(&self, path: &str) -> Option<(Content, u64)> {
+        Some(match self.place(path)? {
+            Place::Here(entry) => {
+                let part = Part { file: Arc::clone(&self.file), offset: entry.offset, length: entry.size };
+                (Content::Part(part), entry.size)
+            }
+            Place::Known(layer, size) => (layer.clone(), *size),
+        })
+    }
+
+    fn place(&self, path: &str) -> Option<&Place> {
+        let mut path = path;
+        for _ in 0..=MOST_LINKS {
+            if let Some(place) = self.files.get(path) {
+                return Some(place);
+            }
+            path = self.links.get(path)?;
+        }
+        None
+    }
+}
+
+/// What reading an archive came to.
+pub(super) fn of_reading(name: &str, what: &str, error: &io::Error) -> ImageError {
+    // What an adapter knows better travels inside.
+    if let Some(told) = error.get_ref().and_then(|inner| inner.downcast_ref::<ImageError>()) {
+        return told.clone();
+    }
+    match error.kind() {
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof => {
+            ImageError::new(ImageErrorKind::Corrupt, name, error.to_string())
+        }
+        io::ErrorKind::FileTooLarge => ImageError::new(ImageErrorKind::Limit, name, error.to_string()),
+        _ => ImageError::io(name, what, error),
     }
 }
 
@@ -78,70 +130,40 @@ fn open_regular(path: &Path) -> io::Result<File> {
     }
 }
 
-fn inflate(file: File, limit: u64) -> io::Result<File> {
-    let mut spooled = tempfile::tempfile()?;
-    let reader = flate2::read::MultiGzDecoder::new(io::BufReader::with_capacity(1 << 18, file));
-    let written =
-        io::copy(&mut reader.take(limit + 1), &mut spooled).map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidInput => {
-                io::Error::new(io::ErrorKind::InvalidData, format!("gzip: {error}"))
-            }
-            _ => error,
-        })?;
-    if written > limit {
-        let message = format!("the archive inflates to more than the {limit} bytes that are read");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
-    }
-    spooled.rewind()?;
-    Ok(spooled)
-}
-
 impl Store for Archive {
     fn name(&self) -> &str {
         &self.name
     }
 
     fn file(&self, path: &str, limit: u64) -> Result<Option<Bytes>, ImageError> {
-        let Some(&entry) = self.entries.get(path) else { return Ok(None) };
-        if entry.size > limit {
-            let message = format!("{path}: {} bytes are more than the {limit} that are read", entry.size);
+        let Some((content, size)) = self.content(path) else { return Ok(None) };
+        if size > limit {
+            let message = format!("{path}: {size} bytes are more than the {limit} that are read");
             return Err(ImageError::new(ImageErrorKind::Limit, &self.name, message));
         }
         let mut text = Vec::new();
-        self.content(entry)
-            .open(entry.size)
+        content
+            .open(size)
             .and_then(|mut reader| reader.read_to_end(&mut text))
             .map_err(|error| ImageError::io(&self.name, path, &error))?;
         Ok(Some(text.into()))
     }
 
-    fn blob(&self, digest: &Digest) -> Result<Option<Content>, ImageError> {
-        let entry = self.entries.get(&format!("blobs/sha256/{}", digest.hex()));
-        Ok(entry.map(|&entry| self.content(entry)))
+    fn blob(&self, entry: &Descriptor) -> Result<Option<Content>, ImageError> {
+        let digest = &entry.digest;
+        Ok(self.content(&format!("blobs/sha256/{}", digest.hex())).map(|(content, _)| content))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flate2::{Compression, write::GzEncoder};
-    use std::io::Write as _;
-
-    #[test]
-    fn a_small_file_that_inflates_without_end_is_stopped() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("bomb.tar.gz");
-        let mut encoder = GzEncoder::new(File::create(&path).unwrap(), Compression::fast());
-        encoder.write_all(&vec![0; 1 << 20]).unwrap();
-        encoder.finish().unwrap();
-        let error = Archive::open_within(&path, "oci-archive:bomb".into(), 1 << 19).unwrap_err();
-        assert_eq!(error.kind, ImageErrorKind::Limit);
-        assert!(error.message.contains("inflates to more than the 524288 bytes"), "{error}");
-    }
 
     #[test]
     fn what_is_no_tar_is_called_that() {
         let directory = tempfile::tempdir().unwrap();
+        let open =
+            |path: &Path| Archive::open(path, "oci-archive:file".into(), &World::default()).unwrap_err();
         for (bytes, kind, text) in [
             (&b"hello"[..], ImageErrorKind::Corrupt, "not a tar"),
             (&[0x28, 0xb5, 0x2f, 0xfd, 0][..], ImageErrorKind::Unsupported, "zstd"),
@@ -149,11 +171,10 @@ mod tests {
         ] {
             let path = directory.path().join("file");
             std::fs::write(&path, bytes).unwrap();
-            let error = Archive::open(&path, "oci-archive:file".into()).unwrap_err();
+            let error = open(&path);
             assert_eq!(error.kind, kind, "{error}");
             assert!(error.message.contains(text), "{error}");
         }
-        let error = Archive::open(directory.path(), "oci-archive:.".into()).unwrap_err();
-        assert!(error.message.contains("not a regular file"), "{error}");
+        assert!(open(directory.path()).message.contains("not a regular file"));
     }
 }

@@ -1,5 +1,6 @@
 //! Bytes that can be read again and again.
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use longshore_contract::Repository;
 
 use super::beneath::Beneath;
 
@@ -19,6 +21,31 @@ pub enum Content {
     Part(Part),
     /// A file beneath a layout's directory, opened when it is read: a layout may hold more of them than may be open at once.
     Beneath(Named),
+    /// Bytes that come into being while they are read: inflated, verified or fetched on the way.
+    Made(Arc<dyn Opens>),
+}
+
+/// Bytes that come into being while they are read.
+pub trait Opens: fmt::Debug + Send + Sync {
+    /// How many there are.
+    fn size(&self) -> u64;
+    /// Whether looking at the first of them is free.
+    fn reach(&self) -> Reach;
+    /// Reads them from the beginning. Blocks, and is called where that is fine.
+    fn open(&self) -> io::Result<Box<dyn io::Read + Send>>;
+    /// The repository that holds them, where they are in a registry.
+    fn repository(&self) -> Option<&Repository> {
+        None
+    }
+}
+
+/// What reading costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// They are on this machine.
+    Here,
+    /// Somebody must be asked for them.
+    Remote,
 }
 
 /// A part of an open file.
@@ -63,12 +90,40 @@ impl Content {
                 expect_size(found, size)?;
                 Ok(Reader { from: From::File(Arc::new(file)), at: 0, left: size })
             }
+            Self::Made(made) => {
+                expect_size(made.size(), size)?;
+                Ok(Reader { from: From::Stream(made.open()?), at: 0, left: size })
+            }
         }
+    }
+
+    /// What reading costs.
+    pub fn reach(&self) -> Reach {
+        match self {
+            Self::Made(made) => made.reach(),
+            Self::Bytes(_) | Self::Part(_) | Self::Beneath(_) => Reach::Here,
+        }
+    }
+
+    /// The repository that holds them, where they are in a registry: another one of that registry need not be sent them.
+    pub fn repository(&self) -> Option<&Repository> {
+        match self {
+            Self::Made(made) => made.repository(),
+            Self::Bytes(_) | Self::Part(_) | Self::Beneath(_) => None,
+        }
+    }
+
+    /// All of an open file, which holds `length` bytes.
+    pub fn file(file: Arc<File>, length: u64) -> Self {
+        Self::Part(Part { file, offset: 0, length })
     }
 
     /// Finds out whether the `size` bytes are there, without reading them.
     pub(super) fn probe(&self, size: u64) -> io::Result<()> {
-        self.open(size).map(|_| ())
+        match self {
+            Self::Made(made) => expect_size(made.size(), size),
+            content => content.open(size).map(|_| ()),
+        }
     }
 }
 
@@ -81,23 +136,43 @@ fn expect_size(found: u64, expected: u64) -> io::Result<()> {
 }
 
 /// Reads a blob from its beginning. Blocks.
-#[derive(Debug)]
 pub struct Reader {
     from: From,
     at: u64,
     left: u64,
 }
 
-#[derive(Debug)]
 enum From {
     Bytes(Bytes),
     File(Arc<File>),
+    Stream(Box<dyn io::Read + Send>),
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("at", &self.at).field("left", &self.left).finish_non_exhaustive()
+    }
 }
 
 impl Reader {
     /// How many bytes are still to come.
     pub fn left(&self) -> u64 {
         self.left
+    }
+
+    /// Leaves the next `count` bytes out, or all where there are fewer.
+    pub fn skip(&mut self, count: u64) -> io::Result<()> {
+        let count = count.min(self.left);
+        match &self.from {
+            // Read by position: nothing has to be read to get there.
+            From::Bytes(_) | From::File(_) => {
+                self.at += count;
+                self.left -= count;
+                Ok(())
+            }
+            // What comes once is read past.
+            From::Stream(_) => io::copy(&mut io::Read::take(self, count), &mut io::sink()).map(|_| ()),
+        }
     }
 }
 
@@ -107,13 +182,14 @@ impl io::Read for Reader {
         if want == 0 {
             return Ok(0);
         }
-        let read = match &self.from {
+        let read = match &mut self.from {
             From::Bytes(bytes) => {
                 let start = usize::try_from(self.at).expect("a position in memory");
                 buffer[..want].copy_from_slice(&bytes[start..start + want]);
                 want
             }
             From::File(file) => file.read_at(&mut buffer[..want], self.at)?,
+            From::Stream(stream) => stream.read(&mut buffer[..want])?,
         };
         if read == 0 {
             let message = format!("it ended {} bytes early: it changed while it was read", self.left);
@@ -147,6 +223,38 @@ mod tests {
                 content.open(3).unwrap().read_to_string(&mut text).unwrap();
                 assert_eq!(text, "abc");
             }
+        }
+    }
+
+    /// Bytes that come as a stream.
+    #[derive(Debug)]
+    struct Streamed(&'static [u8]);
+
+    impl Opens for Streamed {
+        fn size(&self) -> u64 {
+            self.0.len() as u64
+        }
+
+        fn reach(&self) -> Reach {
+            Reach::Remote
+        }
+
+        fn open(&self) -> io::Result<Box<dyn io::Read + Send>> {
+            Ok(Box::new(self.0))
+        }
+    }
+
+    #[test]
+    fn what_is_skipped_is_not_read_whether_it_comes_as_a_stream_or_not() {
+        for content in
+            [Content::Bytes(Bytes::from_static(b"abcdef")), Content::Made(Arc::new(Streamed(b"abcdef")))]
+        {
+            let mut reader = content.open(6).unwrap();
+            reader.skip(2).unwrap();
+            assert_eq!(reader.left(), 4);
+            let mut text = String::new();
+            reader.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "cdef");
         }
     }
 

@@ -1,5 +1,7 @@
 //! Digests of bytes.
 
+use std::io;
+
 use longshore_contract::Digest;
 use sha2::{Digest as _, Sha256};
 
@@ -16,6 +18,31 @@ impl Hasher {
     /// The digest of all pieces.
     pub fn finish(self) -> Digest {
         format!("sha256:{}", hex::encode(self.0.finalize())).parse().expect("a SHA-256 is a digest")
+    }
+}
+
+/// A reader that hashes what is read through it.
+pub(super) struct Hashing<R> {
+    inner: R,
+    hasher: Hasher,
+}
+
+impl<R> Hashing<R> {
+    pub(super) fn of(inner: R) -> Self {
+        Self { inner, hasher: Hasher::default() }
+    }
+
+    /// The digest of what was read.
+    pub(super) fn finish(self) -> Digest {
+        self.hasher.finish()
+    }
+}
+
+impl<R: io::Read> io::Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..read]);
+        Ok(read)
     }
 }
 

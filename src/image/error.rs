@@ -31,9 +31,27 @@ pub enum ImageErrorKind {
     Unsupported,
     /// A file could not be read or written.
     Io,
+    /// The registry wants other credentials, or some at all.
+    Unauthorized,
+    /// The credentials are good and do not allow this.
+    Denied,
+    /// The registry or the engine cannot be reached.
+    Unreachable,
+    /// The registry or the engine cannot answer now, or lost its voice while it did.
+    Unavailable,
+    /// The registry or the engine answered with something that none answers.
+    Protocol,
 }
 
 impl ImageError {
+    /// Whether the image, or somebody, said no, as opposed to something having broken or not answered.
+    pub fn is_refusal(&self) -> bool {
+        !matches!(
+            self.kind,
+            ImageErrorKind::Unreachable | ImageErrorKind::Unavailable | ImageErrorKind::Protocol
+        )
+    }
+
     pub(crate) fn new(
         kind: ImageErrorKind,
         source_name: impl Into<String>,

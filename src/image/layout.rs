@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use longshore_contract::Digest;
 
 use super::Content;
 use super::beneath::Beneath;
 use super::content::Named;
+use super::document::Descriptor;
 use super::error::{ImageError, ImageErrorKind};
 use super::tree::Store;
 
@@ -51,7 +51,8 @@ impl Store for Directory {
         Ok(Some(text.into()))
     }
 
-    fn blob(&self, digest: &Digest) -> Result<Option<Content>, ImageError> {
+    fn blob(&self, entry: &Descriptor) -> Result<Option<Content>, ImageError> {
+        let digest = &entry.digest;
         let name: PathBuf = ["blobs", "sha256", digest.hex()].iter().collect();
         match self.beneath.open(&name) {
             Ok(_) => Ok(Some(Content::Beneath(Named { directory: Arc::clone(&self.beneath), name }))),

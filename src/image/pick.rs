@@ -34,9 +34,8 @@ impl Image {
             }));
         };
         let (platform, image) = found.images.swap_remove(position);
-        let image = image.ok_or_else(|| {
-            refused(format!("the image for {platform} is listed and its manifest is not there"))
-        })?;
+        let image = image
+            .ok_or_else(|| refused(format!("the image for {platform} is listed and is not all there")))?;
         if let Some(index) = index {
             changed.push(Change {
                 what: "platform picked out of an index".to_owned(),
@@ -64,7 +63,7 @@ impl Candidates {
     fn collect(&mut self, image: Image, stated: Option<Platform>) {
         match image.kind {
             Kind::Index(children) => {
-                for Child { digest, role, image } in children {
+                for Child { digest, role, image, .. } in children {
                     match (role, image) {
                         (Role::Attestation, _) => self.attestations.push(digest),
                         (Role::Platform(platform), Some(image)) => self.collect(image, Some(platform)),

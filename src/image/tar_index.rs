@@ -15,21 +15,48 @@ pub(super) struct Entry {
     pub(super) size: u64,
 }
 
-const BLOCK: u64 = 512;
+/// What a tar holds, by normal names; of two with one name the later counts, as when it is unpacked.
+#[derive(Debug)]
+pub(super) struct Index<P> {
+    /// The regular files.
+    pub(super) files: HashMap<String, P>,
+    /// The links, symbolic and hard, and what each leads to.
+    pub(super) links: HashMap<String, String>,
+}
+
+/// A tar that is read from its beginning to its end.
+pub(super) trait Tape {
+    /// Where a file's bytes are found again.
+    type Place;
+    /// Fills `block`; `false` where the tar ends in front of it.
+    fn block(&mut self, block: &mut [u8; BLOCK as usize]) -> io::Result<bool>;
+    /// Reads a header's `size` bytes, which are few.
+    fn extension(&mut self, size: u64) -> io::Result<Vec<u8>>;
+    /// Goes past the `size` bytes of a file that is kept.
+    fn keep(&mut self, name: &str, size: u64) -> io::Result<Self::Place>;
+    /// Goes past `size` bytes that nobody wants.
+    fn pass(&mut self, size: u64) -> io::Result<()>;
+}
+
+pub(super) const BLOCK: u64 = 512;
 /// An image has a few blobs per layer; this leaves room for layouts that hold hundreds of images.
 const MOST_ENTRIES: usize = 100_000;
 /// For a long name or a set of extended attributes.
 const LONGEST_EXTENSION: u64 = 1 << 16;
 
-/// The regular files of `file` by their normal names; of two with one name the later counts, as when it is unpacked.
-pub(super) fn read(file: &File) -> io::Result<HashMap<String, Entry>> {
+/// The files of `file`, found where they lie.
+pub(super) fn read(file: &File) -> io::Result<Index<Entry>> {
     let length = file.metadata()?.len();
-    let mut entries = HashMap::new();
-    let (mut at, mut count) = (0, 0);
+    walk(&mut InFile { file, at: 0, length })
+}
+
+/// Walks `tape` to its end.
+pub(super) fn walk<T: Tape>(tape: &mut T) -> io::Result<Index<T::Place>> {
+    let mut index = Index { files: HashMap::new(), links: HashMap::new() };
+    let (mut at, mut count) = (0_u64, 0);
     let mut next = Extension::default();
-    while at + BLOCK <= length {
-        let mut header = Header::new_old();
-        file.read_exact_at(header.as_mut_bytes(), at)?;
+    let mut header = Header::new_old();
+    while tape.block(header.as_mut_bytes())? {
         if header.as_bytes().iter().all(|byte| *byte == 0) {
             break;
         }
@@ -39,38 +66,129 @@ pub(super) fn read(file: &File) -> io::Result<HashMap<String, Entry>> {
         let kind = header.entry_type();
         let size = match kind {
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => next.size.unwrap_or(stated),
+            // A link has no bytes, whatever its header says of what it leads to.
+            EntryType::Link | EntryType::Symlink => 0,
             _ => stated,
         };
-        let offset = at + BLOCK;
-        let end = offset.checked_add(size).filter(|end| *end <= length).ok_or_else(|| {
-            wrong(format!("the tar's entry at byte {at} says it has {size} bytes, more than the file"))
-        })?;
+        let after = at
+            .checked_add(BLOCK)
+            .and_then(|offset| offset.checked_add(size))
+            .and_then(|end| end.checked_next_multiple_of(BLOCK));
+        let after =
+            after.ok_or_else(|| wrong(format!("the tar's entry at byte {at} says it has {size} bytes")))?;
         match kind {
-            EntryType::GNULongName => next.name = Some(extension(file, offset, size)?),
-            EntryType::XHeader => next.read_pax(&extension(file, offset, size)?),
-            EntryType::GNULongLink | EntryType::XGlobalHeader => {}
+            EntryType::GNULongName => next.name = Some(extension(tape, size)?),
+            EntryType::GNULongLink => next.link = Some(extension(tape, size)?),
+            EntryType::XHeader => next.read_pax(&extension(tape, size)?),
+            EntryType::XGlobalHeader => tape.pass(size)?,
             EntryType::Regular | EntryType::Continuous => {
                 let name = std::mem::take(&mut next).name.unwrap_or_else(|| header.path_bytes().into_owned());
-                if let Some(name) = normal(&name) {
-                    entries.insert(name, Entry { offset, size });
+                match normal(&name) {
+                    Some(name) => {
+                        let place = tape.keep(&name, size)?;
+                        index.links.remove(&name);
+                        index.files.insert(name, place);
+                    }
+                    None => tape.pass(size)?,
                 }
             }
-            _ => next = Extension::default(),
+            EntryType::Link | EntryType::Symlink => {
+                let Extension { name, link, .. } = std::mem::take(&mut next);
+                let name = normal(&name.unwrap_or_else(|| header.path_bytes().into_owned()));
+                let link = link.or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned));
+                if let (Some(name), Some(link)) = (name, link)
+                    && let Some(target) = target(&name, &link, kind)
+                {
+                    index.files.remove(&name);
+                    index.links.insert(name, target);
+                }
+            }
+            _ => {
+                next = Extension::default();
+                tape.pass(size)?;
+            }
         }
         count += 1;
         if count > MOST_ENTRIES {
             let message = format!("the tar has more than the {MOST_ENTRIES} entries that are read");
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
         }
-        at = end.next_multiple_of(BLOCK);
+        at = after;
     }
-    if count == 0 { Err(wrong("not a tar".to_owned())) } else { Ok(entries) }
+    if count == 0 { Err(wrong("not a tar".to_owned())) } else { Ok(index) }
+}
+
+/// Where a link leads, from the tar's root; `None` where that is outside. A symbolic link is relative to its folder.
+fn target(name: &str, link: &[u8], kind: EntryType) -> Option<String> {
+    let link = std::str::from_utf8(link).ok()?;
+    if link.starts_with('/') {
+        return None;
+    }
+    let folder =
+        if kind == EntryType::Symlink { name.rsplit_once('/').map_or("", |(folder, _)| folder) } else { "" };
+    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    for part in link.split('/').filter(|part| !matches!(*part, "" | ".")) {
+        if part == ".." {
+            parts.pop()?;
+        } else {
+            parts.push(part);
+        }
+    }
+    Some(parts.join("/"))
+}
+
+/// A tar in a file: what is kept stays where it is.
+struct InFile<'a> {
+    file: &'a File,
+    at: u64,
+    length: u64,
+}
+
+impl InFile<'_> {
+    fn advance(&mut self, size: u64) -> io::Result<u64> {
+        let offset = self.at;
+        let end = offset.checked_add(size).filter(|end| *end <= self.length).ok_or_else(|| {
+            let header = offset.saturating_sub(BLOCK);
+            wrong(format!("the tar's entry at byte {header} says it has {size} bytes, more than the file"))
+        })?;
+        self.at = end.next_multiple_of(BLOCK);
+        Ok(offset)
+    }
+}
+
+impl Tape for InFile<'_> {
+    type Place = Entry;
+
+    fn block(&mut self, block: &mut [u8; BLOCK as usize]) -> io::Result<bool> {
+        if self.at + BLOCK > self.length {
+            return Ok(false);
+        }
+        self.file.read_exact_at(block, self.at)?;
+        self.at += BLOCK;
+        Ok(true)
+    }
+
+    fn extension(&mut self, size: u64) -> io::Result<Vec<u8>> {
+        let offset = self.advance(size)?;
+        let mut bytes = vec![0; usize::try_from(size).expect("it was compared with a small number")];
+        self.file.read_exact_at(&mut bytes, offset)?;
+        Ok(bytes)
+    }
+
+    fn keep(&mut self, _name: &str, size: u64) -> io::Result<Entry> {
+        Ok(Entry { offset: self.advance(size)?, size })
+    }
+
+    fn pass(&mut self, size: u64) -> io::Result<()> {
+        self.advance(size).map(|_| ())
+    }
 }
 
 /// What the entries before an entry say about it.
 #[derive(Default)]
 struct Extension {
     name: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
     size: Option<u64>,
 }
 
@@ -80,6 +198,7 @@ impl Extension {
         for record in tar::PaxExtensions::new(text).flatten() {
             match record.key_bytes() {
                 b"path" => self.name = Some(record.value_bytes().to_vec()),
+                b"linkpath" => self.link = Some(record.value_bytes().to_vec()),
                 b"size" => self.size = record.value().ok().and_then(|value| value.parse().ok()),
                 _ => {}
             }
@@ -87,14 +206,14 @@ impl Extension {
     }
 }
 
-fn extension(file: &File, offset: u64, size: u64) -> io::Result<Vec<u8>> {
+/// A header's text, which ends at its first NUL.
+fn extension(tape: &mut impl Tape, size: u64) -> io::Result<Vec<u8>> {
     if size > LONGEST_EXTENSION {
         return Err(wrong(format!(
             "the tar has a header of {size} bytes, more than the {LONGEST_EXTENSION} that are read"
         )));
     }
-    let mut bytes = vec![0; usize::try_from(size).expect("it was compared with a small number")];
-    file.read_exact_at(&mut bytes, offset)?;
+    let mut bytes = tape.extension(size)?;
     if let Some(end) = bytes.iter().position(|byte| *byte == 0) {
         bytes.truncate(end);
     }
@@ -160,7 +279,7 @@ mod tests {
         plain.set_size(4);
         builder.append_data(&mut plain, "short", &b"four"[..]).unwrap();
         let file = file(&builder.into_inner().unwrap());
-        let entries = read(&file).unwrap();
+        let entries = read(&file).unwrap().files;
         let text = |name: &str| {
             let Entry { offset, size } = entries[name];
             let mut bytes = vec![0; size as usize];
@@ -175,11 +294,41 @@ mod tests {
     }
 
     #[test]
+    fn links_are_resolved_within_the_tar_and_no_further() {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (name, to, kind) in [
+            ("a/layer.tar", "../b.tar", EntryType::Symlink),
+            ("hard", "d/./file", EntryType::Link),
+            ("out", "../../etc/passwd", EntryType::Symlink),
+            ("absolute", "/etc/passwd", EntryType::Symlink),
+        ] {
+            let mut header = Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_size(0);
+            builder.append_link(&mut header, name, to).unwrap();
+        }
+        let links = read(&file(&builder.into_inner().unwrap())).unwrap().links;
+        assert_eq!((links["a/layer.tar"].as_str(), links["hard"].as_str()), ("b.tar", "d/file"));
+        assert_eq!(links.len(), 2);
+    }
+
+    #[test]
     fn a_size_beyond_the_file_is_refused() {
         let mut bytes = header("a", EntryType::Regular, 1 << 40).as_bytes().to_vec();
         bytes.extend([0; 1024]);
         let error = read(&file(&bytes)).unwrap_err();
         assert!(error.to_string().contains("1099511627776 bytes, more than the file"), "{error}");
+    }
+
+    #[test]
+    fn a_size_that_no_number_holds_with_its_header_is_refused() {
+        let mut builder = tar::Builder::new(Vec::new());
+        builder.append_pax_extensions([("size", u64::MAX.to_string().as_bytes())]).unwrap();
+        let mut bytes = builder.into_inner().unwrap();
+        bytes.truncate(1024);
+        bytes.extend(header("a", EntryType::Regular, 0).as_bytes());
+        let error = read(&file(&bytes)).unwrap_err();
+        assert!(error.to_string().contains("18446744073709551615 bytes"), "{error}");
     }
 
     #[test]

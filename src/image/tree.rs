@@ -3,12 +3,12 @@
 use std::io::Read as _;
 
 use bytes::Bytes;
-use longshore_contract::Digest;
 use serde::Deserialize;
 
 use super::document::{self, Descriptor, Listed, REFERENCE_NAME};
 use super::error::{ImageError, ImageErrorKind};
-use super::{Blob, Child, Content, Image, Kind, Manifest, Role, digest_of};
+use super::{Blob, Child, Content, Image, Kind, Manifest, Origin, Role, digest_of};
+use crate::registry::RegistryError;
 
 /// An OCI image layout, wherever it is kept.
 pub(super) trait Store {
@@ -17,11 +17,25 @@ pub(super) trait Store {
     /// The file at a path of the layout, at most `limit` bytes of it; `None` when it is not there.
     fn file(&self, path: &str, limit: u64) -> Result<Option<Bytes>, ImageError>;
     /// Where the blob is; `None` when it is not there.
-    fn blob(&self, digest: &Digest) -> Result<Option<Content>, ImageError>;
+    fn blob(&self, entry: &Descriptor) -> Result<Option<Content>, ImageError>;
+    /// Where the manifest is; `None` when it is not there.
+    fn manifest(&self, entry: &Descriptor) -> Result<Option<Content>, ImageError> {
+        self.blob(entry)
+    }
+    /// Which of an index's entries are read; the others are listed only.
+    fn wants(&self, _entry: &Descriptor) -> bool {
+        true
+    }
+    /// Hears which manifests are asked for next, so that they can be fetched side by side.
+    fn expect(&self, _entries: &[&Descriptor]) -> Result<(), ImageError> {
+        Ok(())
+    }
 }
 
 /// What is held in memory: manifests, indexes, configurations.
 pub(super) const DOCUMENT_LIMIT: u64 = 4 << 20;
+/// All manifests of one image together.
+const ALTOGETHER_LIMIT: u64 = 16 << 20;
 /// How deep indexes may lie in indexes, `index.json` not counted. A loop cannot be: no document holds its own digest.
 const DEEPEST: usize = 4;
 /// How many manifests one image may have altogether.
@@ -37,8 +51,12 @@ pub(super) fn read(store: &dyn Store, tag: Option<&str>) -> Result<Image, ImageE
     let Listed::Manifests(entries) = listed else {
         return Err(corrupt(store, "index.json: it lists no manifests".to_owned()));
     };
-    let entry = choose(store, &entries, tag)?;
-    let mut walk = Walk { store, depth: 0, read: 0 };
+    read_at(store, choose(store, &entries, tag)?)
+}
+
+/// Reads the image that `entry` points to.
+pub(super) fn read_at(store: &dyn Store, entry: &Descriptor) -> Result<Image, ImageError> {
+    let mut walk = Walk { store, depth: 0, read: 0, held: 0 };
     let image = walk.image(entry)?;
     image.ok_or_else(|| missing(store, &format!("blob {} is not there", entry.digest)))
 }
@@ -66,7 +84,10 @@ fn choose<'a>(
     entries: &'a [Descriptor],
     tag: Option<&str>,
 ) -> Result<&'a Descriptor, ImageError> {
-    let fits = |entry: &&Descriptor| tag.is_none_or(|tag| entry.annotation(REFERENCE_NAME) == Some(tag));
+    let fits = |entry: &&Descriptor| match tag {
+        Some(tag) => entry.annotation(REFERENCE_NAME) == Some(tag),
+        None => !entry.is_attestation(),
+    };
     let mut fitting = entries.iter().filter(fits);
     let wrong = |message: String| Err(ImageError::new(ImageErrorKind::Tag, store.name(), message));
     let tags: Vec<&str> = entries.iter().filter_map(|entry| entry.annotation(REFERENCE_NAME)).collect();
@@ -86,6 +107,8 @@ struct Walk<'a> {
     store: &'a dyn Store,
     depth: usize,
     read: usize,
+    /// Bytes of all manifests that were read or are about to be.
+    held: u64,
 }
 
 impl Walk<'_> {
@@ -98,17 +121,13 @@ impl Walk<'_> {
             );
             return Err(ImageError::new(ImageErrorKind::Limit, self.store.name(), message));
         }
-        let Some(manifest) = self.document(entry, "manifest")? else { return Ok(None) };
+        let found = self.store.manifest(entry)?;
+        let Some(manifest) = self.document(entry, "manifest", found)? else { return Ok(None) };
         let (media_type, listed) = document::read_manifest(&manifest, entry.media_type.as_deref())
             .map_err(|problem| corrupt(self.store, format!("manifest {}: {problem}", entry.digest)))?;
         let kind = match listed {
-            Listed::Parts { config, layers } => Kind::Manifest(Box::new(self.parts(&config, &layers)?)),
-            Listed::Manifests(entries) => {
-                self.depth += 1;
-                let children = entries.iter().map(|entry| self.child(entry)).collect::<Result<_, _>>()?;
-                self.depth -= 1;
-                Kind::Index(children)
-            }
+            Listed::Parts(parts) => Kind::Manifest(Box::new(self.parts(*parts)?)),
+            Listed::Manifests(entries) => Kind::Index(self.children(&entries)?),
         };
         Ok(Some(Image {
             digest: entry.digest.clone(),
@@ -116,13 +135,63 @@ impl Walk<'_> {
             media_type,
             manifest,
             kind,
+            origin: Origin::Source,
             source: self.store.name().to_owned(),
             changed: Vec::new(),
         }))
     }
 
-    fn child(&mut self, entry: &Descriptor) -> Result<Child, ImageError> {
-        let role = if entry.is_attestation() {
+    fn children(&mut self, entries: &[Descriptor]) -> Result<Vec<Child>, ImageError> {
+        let wanted: Vec<&Descriptor> =
+            entries.iter().filter(|entry| !entry.is_attestation() && self.store.wants(entry)).collect();
+        // What vouches for an entry is read where that entry is.
+        let vouching = |entry: &Descriptor| match entry.about() {
+            Some(of) => wanted.iter().any(|wanted| wanted.digest == of),
+            None => true,
+        };
+        let read: Vec<bool> = entries
+            .iter()
+            .map(|entry| if entry.is_attestation() { vouching(entry) } else { self.store.wants(entry) })
+            .collect();
+        let next: Vec<&Descriptor> =
+            entries.iter().zip(&read).filter(|(_, read)| **read).map(|(entry, _)| entry).collect();
+        self.may_hold(&next)?;
+        self.store.expect(&next)?;
+        self.depth += 1;
+        let children = entries.iter().zip(&read).map(|(entry, read)| self.child(entry, *read)).collect();
+        self.depth -= 1;
+        children
+    }
+
+    /// Refuses an index whose manifests together are more than is held in memory, before any of them is read.
+    fn may_hold(&mut self, entries: &[&Descriptor]) -> Result<(), ImageError> {
+        self.held = entries.iter().fold(self.held, |held, entry| held.saturating_add(entry.size));
+        if self.held > ALTOGETHER_LIMIT {
+            let message = format!(
+                "its manifests have {} bytes together, more than the {ALTOGETHER_LIMIT} that are read",
+                self.held
+            );
+            return Err(ImageError::new(ImageErrorKind::Limit, self.store.name(), message));
+        }
+        Ok(())
+    }
+
+    fn child(&mut self, entry: &Descriptor, read: bool) -> Result<Child, ImageError> {
+        let image = match read.then(|| self.image(entry)).transpose() {
+            Ok(image) => image.flatten(),
+            // An index lists every platform, and an engine holds what it pulled of them: only what is asked for must be there.
+            Err(error) if error.kind == ImageErrorKind::Missing => {
+                tracing::info!(%error, "an entry of an index is not all there");
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        // What the entry does not say the manifest may.
+        let parts = image.as_ref().and_then(|image| match &image.kind {
+            Kind::Manifest(parts) => Some(parts),
+            Kind::Index(_) => None,
+        });
+        let role = if entry.is_attestation() || parts.is_some_and(|parts| parts.is_attestation) {
             Role::Attestation
         } else {
             entry
@@ -131,11 +200,18 @@ impl Walk<'_> {
                 .and_then(document::DescribedPlatform::read)
                 .map_or(Role::Unstated, Role::Platform)
         };
-        Ok(Child { digest: entry.digest.clone(), role, image: self.image(entry)? })
+        let about = match role {
+            Role::Attestation => entry.about().or_else(|| parts.and_then(|parts| parts.subject.clone())),
+            Role::Platform(_) | Role::Unstated => None,
+        };
+        Ok(Child { digest: entry.digest.clone(), role, about, image })
     }
 
-    fn parts(&self, config: &Descriptor, layers: &[Descriptor]) -> Result<Manifest, ImageError> {
-        let text = self.document(config, "config")?;
+    fn parts(&self, parts: document::Parts) -> Result<Manifest, ImageError> {
+        let is_attestation = parts.is_attestation();
+        let document::Parts { config, layers, artifact_type, subject } = parts;
+        let found = self.store.blob(&config)?;
+        let text = self.document(&config, "config", found)?;
         let text =
             text.ok_or_else(|| missing(self.store, &format!("config {} is not there", config.digest)))?;
         let media_type = config.media_type.clone().unwrap_or_default();
@@ -150,12 +226,12 @@ impl Walk<'_> {
             size: config.size,
             content: Content::Bytes(text),
         };
-        Ok(Manifest { config, layers, facts })
+        Ok(Manifest { config, layers, facts, artifact_type, subject, is_attestation })
     }
 
     fn layer(&self, layer: &Descriptor) -> Result<Blob, ImageError> {
         let Descriptor { digest, size, .. } = layer;
-        let content = self.store.blob(digest)?;
+        let content = self.store.blob(layer)?;
         let content = content.ok_or_else(|| missing(self.store, &format!("layer {digest} is not there")))?;
         content.probe(*size).map_err(|error| damaged(self.store, &format!("layer {digest}"), &error))?;
         let media_type = layer.media_type.clone().unwrap_or_default();
@@ -163,14 +239,19 @@ impl Walk<'_> {
     }
 
     /// The document `entry` points to, bounded and verified; `None` when it is not there.
-    fn document(&self, entry: &Descriptor, what: &str) -> Result<Option<Bytes>, ImageError> {
+    fn document(
+        &self,
+        entry: &Descriptor,
+        what: &str,
+        found: Option<Content>,
+    ) -> Result<Option<Bytes>, ImageError> {
         let Descriptor { digest, size, .. } = entry;
         if *size > DOCUMENT_LIMIT {
             let message =
                 format!("{what} {digest}: {size} bytes are more than the {DOCUMENT_LIMIT} that are read");
             return Err(ImageError::new(ImageErrorKind::Limit, self.store.name(), message));
         }
-        let Some(content) = self.store.blob(digest)? else { return Ok(None) };
+        let Some(content) = found else { return Ok(None) };
         let mut bytes = Vec::new();
         content
             .open(*size)
@@ -195,6 +276,10 @@ fn corrupt(store: &dyn Store, message: String) -> ImageError {
 
 /// What reading a blob that is there came to.
 fn damaged(store: &dyn Store, what: &str, error: &std::io::Error) -> ImageError {
+    // What a registry said travels inside.
+    if let Some(said) = error.get_ref().and_then(|inner| inner.downcast_ref::<RegistryError>()) {
+        return ImageError::of_registry(store.name(), said);
+    }
     match error.kind() {
         std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => {
             corrupt(store, format!("{what} is damaged: {error}"))

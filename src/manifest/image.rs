@@ -6,7 +6,7 @@ use std::path::Path;
 use longshore_contract::{Platform, Secret};
 
 use super::collection::Names;
-use super::mistake::{Drafts, nearest};
+use super::mistake::Drafts;
 use super::schema::{AddTable, AssembleTable};
 use super::shape::{At, Field, Form, FromText, Leaf, Refusal};
 use super::source::Span;
@@ -20,48 +20,29 @@ pub(crate) struct ImageText {
     pub(crate) text: String,
 }
 
-const SCHEMES: [&str; 4] = ["oci", "oci-archive", "docker-daemon", "docker-archive"];
-
 impl FromText for ImageText {
     fn leaf() -> Leaf {
         Leaf {
             word: "an image".into(),
-            expected: "`oci:DIRECTORY[:TAG]`, `oci-archive:FILE` or `{ assemble: … }`".to_owned(),
-            form: Form::Text("^oci(-archive)?:."),
+            expected: "`docker-daemon:NAME`, `docker-archive:FILE[:NAME]`, `oci:DIRECTORY[:TAG]`, `oci-archive:FILE`, \
+                       `HOST/PATH[:TAG]` or `{ assemble: … }`"
+                .to_owned(),
+            form: Form::Text("^((docker-daemon|docker-archive|oci|oci-archive):.+|[^\\s]+)$"),
         }
     }
 
     fn from_text(text: &str) -> Result<Self, Refusal> {
-        let parsed = text.parse();
-        // `ocl:image` could be an image called ocl, and `image.tar` one in a registry; that it was meant is less likely.
-        let unknown = matches!(parsed, Err(InvalidSource::NotYet { .. } | InvalidSource::Unknown { .. }));
-        if let Some(guess) = guess(text).filter(|_| unknown) {
-            return Err(Refusal::hint(guess));
-        }
-        match parsed {
+        match text.parse() {
             Ok(source) => Ok(Self { source, text: text.to_owned() }),
-            Err(InvalidSource::NotYet { what, instead, .. }) => Err(Refusal {
-                message: Some(format!("{what} comes with a later version of Longshore")),
-                hint: Some(instead.to_owned()),
-            }),
             Err(InvalidSource::Malformed { problem, .. }) => {
                 Err(Refusal { message: Some(problem.to_owned()), hint: None })
             }
-            Err(InvalidSource::Unknown { .. }) => Err(Refusal::plain()),
+            Err(InvalidSource::Unknown { meant: Some(meant), .. }) => {
+                Err(Refusal::hint(format!("did you mean {meant}?")))
+            }
+            Err(InvalidSource::Unknown { meant: None, .. }) => Err(Refusal::plain()),
         }
     }
-}
-
-/// What was probably meant by a text that names no source as it is.
-fn guess(text: &str) -> Option<String> {
-    let Some((scheme, _)) = text.split_once(':') else {
-        let is_tar = text.ends_with(".tar");
-        let scheme = if is_tar { "oci-archive" } else { "oci" };
-        return (is_tar || text.starts_with(['.', '/', '~']))
-            .then(|| format!("did you mean `{scheme}:{text}`?"));
-    };
-    let meant = nearest(scheme, SCHEMES).filter(|meant| *meant != scheme && !scheme.contains(['/', '.']))?;
-    Some(format!("did you mean `{meant}{}`?", &text[scheme.len()..]))
 }
 
 impl ImageText {
@@ -72,7 +53,11 @@ impl ImageText {
                 ImageSource::Layout { directory: directory.join(layout), tag }
             }
             ImageSource::Archive { file } => ImageSource::Archive { file: directory.join(file) },
-            assembled @ ImageSource::Assemble(_) => assembled,
+            ImageSource::DockerArchive { file, name } => {
+                ImageSource::DockerArchive { file: directory.join(file), name }
+            }
+            other
+            @ (ImageSource::Daemon { .. } | ImageSource::Registry { .. } | ImageSource::Assemble(_)) => other,
         }
     }
 }
@@ -88,8 +73,9 @@ impl FromText for BaseText {
     fn leaf() -> Leaf {
         Leaf {
             word: "a base".into(),
-            expected: "`scratch`, `oci:DIRECTORY[:TAG]` or `oci-archive:FILE`".to_owned(),
-            form: Form::Text("^(scratch|oci(-archive)?:.+)$"),
+            expected: "`scratch`, or what `image:` takes: `docker-daemon:NAME`, `oci:DIRECTORY[:TAG]`, `HOST/PATH[:TAG]`, …"
+                .to_owned(),
+            form: Form::Text("^((docker-daemon|docker-archive|oci|oci-archive):.+|[^\\s]+)$"),
         }
     }
 
@@ -214,16 +200,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_image_yet_is_told_from_what_never_is() {
+    fn every_kind_of_source_is_read_and_only_paths_are_resolved() {
+        for (text, shown) in [
+            ("docker-daemon:shop/checkout:1", "docker-daemon:shop/checkout:1"),
+            ("docker-archive:a.tar:app:1", "docker-archive:/m/a.tar:app:1"),
+            ("ghcr.io/shop/checkout:1", "ghcr.io/shop/checkout:1"),
+            ("ubuntu:24.04", "docker.io/library/ubuntu:24.04"),
+        ] {
+            assert_eq!(read(text).map(|source| source.to_string()), Ok(shown.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_near_miss_is_told_from_what_never_is_an_image() {
         let hint = |text: &str| read(text).unwrap_err().hint.unwrap_or_default();
         let message = |text: &str| read(text).unwrap_err().message.unwrap_or_default();
         assert_eq!(hint("ocl:image"), "did you mean `oci:image`?");
         assert_eq!(hint("./image"), "did you mean `oci:./image`?");
-        assert_eq!(hint("image.tar"), "did you mean `oci-archive:image.tar`?");
-        assert!(
-            message("docker-daemon:shop/checkout:1").contains("docker daemon comes with a later version")
-        );
-        assert!(message("ghcr.io/shop/checkout:1").contains("in a registry comes with a later version"));
+        assert_eq!(hint("image.tar"), "did you mean `docker-archive:image.tar` or `oci-archive:image.tar`?");
         assert_eq!(message("oci:"), "a directory is expected behind oci:");
         assert_eq!(read("a b"), Err(Refusal::plain()));
     }

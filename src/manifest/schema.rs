@@ -50,7 +50,7 @@ table! {
         /// filled in first; write `$NAME` or `$${NAME}` for what the shell is to fill in.
         build: Build, Otherwise("nothing is built"), ["make image"];
         /// The image to deploy.
-        image: ImageForm, Required, ["oci:image", "oci:image:v1", "oci-archive:image.tar"];
+        image: ImageForm, Required, ["oci:image", "oci:image:v1", "oci-archive:image.tar", "docker-daemon:shop/checkout:v1", "docker-archive:image.tar", "ghcr.io/shop/checkout:v1"];
         /// The platform to take out of an image for several.
         platform: Platform, Otherwise("the first that the target's cloud runs"), ["linux/amd64", "linux/arm64/v8"];
         /// The function's name in the cloud.
@@ -226,7 +226,7 @@ table! {
     /// An image put together here, without a container runtime.
     AssembleTable, "assemble" {
         /// The image it begins with.
-        base: BaseText, Default("scratch"), ["scratch", "oci:base"];
+        base: BaseText, Default("scratch"), ["scratch", "oci:base", "docker.io/library/python:3.12-slim"];
         /// Files and directories that are added, a layer each.
         add: Vec<At<AddTable>>, Otherwise("no files"), ["[ { source: target/checkout, destination: /app/checkout } ]"];
         /// What is started.

@@ -12,6 +12,7 @@ use crate::ledger::{ConfigFacts, Event, History, Meant, Opened, Recalled, Step, 
 use crate::manifest::{ScanPolicy, Smoke};
 use crate::progress;
 use crate::publish::diff::differences;
+use crate::shape::{Attestations, Order, Shaped};
 use crate::shift::{ShiftSpec, Strategy, plan};
 
 /// What the manifest asks of one function on one target.
@@ -100,7 +101,10 @@ pub async fn deploy(
     landing: &mut Landing,
 ) -> Result<Arrival, Failure> {
     context.may_begin()?;
-    let image = open_image(subject, wish, context, landing).await?;
+    let image = tokio::select! {
+        image = open_image(subject, wish, context, landing) => image?,
+        () = context.interrupt.cancelled() => return Err(Failure::InterruptedBefore),
+    };
     let (function, live, entries) = look(subject, landing).await?;
     let history = History::of(&entries);
     none_open(subject, &history, live.as_ref())?;
@@ -134,15 +138,22 @@ pub async fn refuse_open(subject: &Subject) -> Result<(), Failure> {
     none_open(subject, &History::of(&subject.entries().await?), None)
 }
 
-/// Reads the image and picks the one for the function's platform.
+/// Reads the image, picks the one for the function's platform and brings it into the shape that the target takes.
 pub(super) async fn open_image(
     subject: &Subject,
     wish: &Wish,
     context: &Context,
     landing: &mut Landing,
 ) -> Result<Image, Failure> {
-    let around = image::Context { directory: wish.directory.clone(), platform: wish.platform_on(subject) };
+    let platform = wish.platform_on(subject);
+    let around = image::Context {
+        directory: wish.directory.clone(),
+        platform: platform.clone(),
+        world: context.world_of(subject),
+    };
     let image = image::open_for(wish.source.clone(), around).await?;
+    let order = Order { profile: subject.provider.profile(), platform, attestations: Attestations::Drop };
+    let Shaped { image, .. } = context.shaper.shape(image, &order).await?;
     landing.image = Some(Landed {
         source: Some(wish.source_text.clone()),
         digest: image.digest.clone(),

@@ -4,7 +4,7 @@ use longshore_contract::{Digest, Error, ErrorKind, Finding, Reference, RunId, Ve
 
 use crate::image::ImageError;
 use crate::ledger::{JournalError, LedgerError, RunSummary};
-use crate::push::PushError;
+use crate::registry::RegistryError;
 use crate::shift::{Illegal, Refusal, Stopped};
 
 /// Why a run on one alias did not come to its end.
@@ -23,7 +23,7 @@ pub enum Failure {
     Image(#[from] ImageError),
     /// The image could not be pushed.
     #[error(transparent)]
-    Push(#[from] PushError),
+    Push(#[from] RegistryError),
     /// The cloud said no, or nothing.
     #[error(transparent)]
     Cloud(#[from] Error),
@@ -204,6 +204,7 @@ impl Failure {
         match self {
             Self::Cloud(error) => of_cloud(error),
             Self::Push(error) if error.is_refusal() => Standing::Refused,
+            Self::Image(error) if !error.is_refusal() => Standing::Failed,
             Self::Push(_) | Self::WrongDigest { .. } => Standing::Failed,
             Self::Interrupted | Self::InterruptedBefore => Standing::Held,
             Self::Ledger(_)

@@ -23,10 +23,11 @@ use std::sync::Arc;
 use longshore_contract::{AliasRef, Calls, Provider, Reference, Routing, RunId, Version};
 use tokio_util::sync::CancellationToken;
 
-use crate::image::Change;
+use crate::image::{Change, World};
 use crate::ledger::{Audit, Ending, Entry, History, Journal, Ledger, LedgerKey};
 use crate::progress::{Event, Observer, UnitName};
 use crate::push::Registries;
+use crate::shape::Shaper;
 use crate::shift::{Around, Clock};
 
 pub use failure::{Failure, Standing};
@@ -82,8 +83,12 @@ pub struct Context {
     pub interrupt: CancellationToken,
     /// Who is told what happens.
     pub observer: Arc<dyn Observer>,
+    /// What brings images into the shape that their targets take.
+    pub shaper: Shaper,
     /// The registries that images go to.
     pub registries: Arc<Registries>,
+    /// Where images come from.
+    pub world: World,
 }
 
 impl Context {
@@ -110,6 +115,13 @@ impl Context {
     /// Refuses to begin anything once the process was told to stop.
     fn may_begin(&self) -> Result<(), Failure> {
         if self.interrupt.is_cancelled() { Err(Failure::InterruptedBefore) } else { Ok(()) }
+    }
+
+    /// Where one subject's image comes from, telling the observer and counting into the subject's calls.
+    fn world_of(&self, subject: &Subject) -> World {
+        let (unit, observer) = (subject.unit.clone(), self.observer.clone());
+        let tell = move |message| observer.event(&unit, &Event::Note { message });
+        self.world.clone().counting(&subject.calls).telling(Arc::new(tell))
     }
 
     /// Hands on what is told of one subject by parts that do not know which it is.

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use longshore_contract::{
     Alias, AliasRef, AliasWrite, Calls, Capabilities, Ensured, Error, ErrorKind, Finding, Function,
-    FunctionName, Functions, Invocation, Login, Metrics, Payload, Place, Provider, Published, Qualifier,
-    Registry, Release, Repository, Result, Revision, Scanner, VersionSummary,
+    FunctionName, Functions, Invocation, Login, Metrics, Payload, Place, Profile, Provider, Published,
+    Qualifier, Registry, Release, Repository, Result, Revision, Scanner, VersionSummary,
 };
 
 use super::deploy::unknown_version;
@@ -84,6 +84,10 @@ impl Provider for Rehearsed {
 
     fn capabilities(&self) -> &Capabilities {
         self.inner.capabilities()
+    }
+
+    fn profile(&self) -> &'static Profile {
+        self.inner.profile()
     }
 
     async fn preflight(&self, function: &FunctionName) -> Result<Vec<Finding>> {

@@ -148,7 +148,9 @@ async fn send(
 ) -> Result<(Reference, Option<Scanning>), Failure> {
     let image = match image {
         Some(image) => image,
-        None => super::deploy::open_image(subject, wish, context, landing).await?,
+        None => {
+            context.unless_interrupted(super::deploy::open_image(subject, wish, context, landing)).await?
+        }
     };
     let registry = subject.provider.registry();
     let repository = registry.repository(&wish.repository)?;

@@ -1,59 +1,93 @@
-//! One blob: there already, or sent in one request, each time in an upload of its own.
+//! One blob: there already, taken over from another repository, or sent in one request, each time in an upload of its own.
 
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
+use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, StatusCode};
-use longshore_contract::{Digest, PlainHttp};
-use longshore_wire::{Answer, Repeats, Request, Trust};
-use url::Url;
+use longshore_wire::Repeats;
 
-use super::access::Access;
-use super::error::{PushError, PushErrorKind};
 use super::pieces::{Course, body};
 use super::progress::{BlobState, Event, Progress};
+use super::reading::Reading;
+use super::tee::Ticket;
+use super::upload::{Begun, Host, begin};
 use super::writes::Writes;
-use crate::image::{Blob, Verify};
+use crate::image::Blob;
+use crate::registry::{Access, Mounts, Once, RegistryError, RegistryErrorKind};
 
 /// What became of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Delivered {
+pub enum Delivered {
     /// It was sent, or would be: so many bytes.
     Sent(u64),
+    /// The registry took it over from another repository.
+    Mounted,
     /// It was there.
     Present,
 }
 
-/// How long a registry may think about a blob once all of it is there: large ones are hashed and moved.
-const COMMIT_LIMIT: Duration = Duration::from_secs(15 * 60);
-/// Makes sure the repository holds `blob`. Whoever else wants the same waits for this one.
+/// A blob on its way: what it is, how it is read, and whether others read it too.
+pub struct Parcel<'a> {
+    pub(super) blob: &'a Blob,
+    pub(super) reading: Reading,
+    pub(super) ticket: Option<Ticket>,
+    /// A repository of the same registry that holds it.
+    pub(super) from: Option<String>,
+}
+
+/// How often progress is told.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Makes sure the repository holds the blob. Whoever else wants the same in the same registry waits for this one, and takes
+/// it over from there.
 pub(super) async fn deliver(
-    access: &Access<'_>,
-    blob: &Blob,
-    verify: Verify,
+    access: &Access,
+    mut parcel: Parcel<'_>,
     writes: &dyn Writes,
     progress: &dyn Progress,
-) -> Result<Delivered, PushError> {
-    let tell =
-        |sent, state| progress.event(Event::Blob { digest: &blob.digest, size: blob.size, sent, state });
-    let mut delivered = Delivered::Present;
-    let cell = access.session.blob(access.repository.path(), &blob.digest);
-    cell.get_or_try_init(async || {
-        if !is_there(access, blob).await? {
-            writes.blob(access, blob, verify, progress).await?;
-            delivered = Delivered::Sent(blob.size);
-        }
-        Ok(())
-    })
-    .await?;
+) -> Result<Delivered, RegistryError> {
+    let Blob { digest, size, .. } = parcel.blob;
+    let (session, path) = (access.session(), access.repository().path());
+    let held = session.blob(path, digest);
+    let mut held = alone(&held, &mut parcel).await;
+    let delivered = if *held || is_there(access, parcel.blob).await? {
+        Delivered::Present
+    } else {
+        let way = session.way(digest);
+        let _alone = match session.known().mounts {
+            Mounts::Never => None,
+            Mounts::Tried => {
+                let alone = alone(&way, &mut parcel).await;
+                parcel.from = session.holder(digest);
+                Some(alone)
+            }
+        };
+        writes.blob(access, &mut parcel, progress).await?
+    };
+    *held = true;
+    session.holds(path, digest);
     if delivered == Delivered::Present {
-        tell(0, BlobState::Present);
+        progress.event(Event::Blob { digest, size: *size, sent: 0, state: BlobState::Present });
     }
     Ok(delivered)
 }
 
+/// Waits until nobody else is at it. Whoever has to wait reads with nobody: those would wait for this one.
+async fn alone<'l, T>(
+    lock: &'l tokio::sync::Mutex<T>,
+    parcel: &mut Parcel<'_>,
+) -> tokio::sync::MutexGuard<'l, T> {
+    match lock.try_lock() {
+        Ok(alone) => alone,
+        Err(_) => {
+            parcel.ticket = None;
+            lock.lock().await
+        }
+    }
+}
+
 /// Asks whether the repository holds the blob. A repository that is not there holds nothing.
-async fn is_there(access: &Access<'_>, blob: &Blob) -> Result<bool, PushError> {
+async fn is_there(access: &Access, blob: &Blob) -> Result<bool, RegistryError> {
     let path = format!("blobs/{}", blob.digest);
     let answer = access.send(access.request("look for blob", Method::HEAD, &path).await?).await?;
     match answer.status() {
@@ -66,15 +100,16 @@ async fn is_there(access: &Access<'_>, blob: &Blob) -> Result<bool, PushError> {
 /// Sends the blob: as often as it takes, each time from the beginning and in a new upload, because what a registry makes of
 /// an upload that broke off differs from one to the next.
 pub(super) async fn send(
-    access: &Access<'_>,
-    blob: &Blob,
-    verify: Verify,
+    access: &Access,
+    parcel: &mut Parcel<'_>,
     progress: &dyn Progress,
-) -> Result<(), PushError> {
+) -> Result<Delivered, RegistryError> {
+    let blob = parcel.blob;
     let tell =
         |sent, state| progress.event(Event::Blob { digest: &blob.digest, size: blob.size, sent, state });
-    let _permit = access.session.uploads.acquire().await.expect("the semaphore is never closed");
-    let backoff = access.session.client.limits().backoff;
+    let session = access.session();
+    let _permit = session.uploads.acquire().await.expect("the semaphore is never closed");
+    let backoff = session.client.limits().backoff;
     // Only pauses are counted: a large blob may take longer than any budget for trying again.
     let mut paused = Duration::ZERO;
     let (mut tries, mut renewed) = (0, false);
@@ -82,10 +117,10 @@ pub(super) async fn send(
         tries += 1;
         tell(0, BlobState::Sending);
         let course = Course::default();
-        let failed = {
-            let attempt = attempt(access, blob, verify, &course);
+        let outcome = {
+            let attempt = attempt(access, parcel, &course);
             let mut attempt = std::pin::pin!(attempt);
-            let mut tick = tokio::time::interval(Duration::from_millis(100));
+            let mut tick = tokio::time::interval(TICK);
             loop {
                 tokio::select! {
                     done = &mut attempt => break done,
@@ -93,15 +128,19 @@ pub(super) async fn send(
                 }
             }
         };
-        let Failed { mut error, again } = match failed {
-            Ok(()) => {
+        let Failed { mut error, again } = match outcome {
+            Ok(Delivered::Mounted) => {
+                tell(0, BlobState::Mounted);
+                return Ok(Delivered::Mounted);
+            }
+            Ok(delivered) => {
                 tell(blob.size, BlobState::Sent);
-                return Ok(());
+                return Ok(delivered);
             }
             Err(failed) => failed,
         };
         if course.is_damaged() {
-            error.kind = PushErrorKind::DigestMismatch;
+            error.kind = RegistryErrorKind::DigestMismatch;
         }
         let pause = match again {
             Again::Never => None,
@@ -123,13 +162,13 @@ pub(super) async fn send(
         // The answer may have been lost and not the blob.
         if is_there(access, blob).await? {
             tell(blob.size, BlobState::Sent);
-            return Ok(());
+            return Ok(Delivered::Sent(blob.size));
         }
     }
 }
 
 struct Failed {
-    error: PushError,
+    error: RegistryError,
     again: Again,
 }
 
@@ -142,70 +181,71 @@ enum Again {
     After(Option<Duration>),
 }
 
-impl From<PushError> for Failed {
-    fn from(error: PushError) -> Self {
+impl From<RegistryError> for Failed {
+    fn from(error: RegistryError) -> Self {
         let again = match error.kind {
-            PushErrorKind::Unavailable | PushErrorKind::Unreachable => Again::After(None),
+            RegistryErrorKind::Unavailable | RegistryErrorKind::Unreachable => Again::After(None),
             _ => Again::Never,
         };
         Self { error, again }
     }
 }
 
-async fn attempt(access: &Access<'_>, blob: &Blob, verify: Verify, course: &Course) -> Result<(), Failed> {
+/// One try. A try to have it taken over, and to read it with others, is made once.
+async fn attempt(access: &Access, parcel: &mut Parcel<'_>, course: &Course) -> Result<Delivered, Failed> {
+    let blob = parcel.blob;
     let doing = format!("send blob {}", blob.digest);
     let never = |error| Failed { error, again: Again::Never };
-    let opened = access.send(access.request("begin upload", Method::POST, "blobs/uploads/").await?).await;
+    let (from, ticket) = (parcel.from.take(), parcel.ticket.take());
     // Whatever was transient was tried again below this; what is left is final.
-    let opened = opened.map_err(never)?;
-    match opened.status() {
-        StatusCode::ACCEPTED => {}
-        StatusCode::CREATED => return Ok(()),
-        StatusCode::NOT_FOUND => {
-            let mut error = access.refused("begin upload", opened).await;
-            if error.kind == PushErrorKind::Refused {
-                error.kind = PushErrorKind::RepositoryMissing;
-                let (path, host) = (access.repository.path(), access.repository.host());
-                error = error.hint(format!("make the repository {path} at {host} first"));
-            }
-            return Err(never(error));
-        }
-        _ => return Err(never(access.refused("begin upload", opened).await)),
-    }
-    let place = place(access, &opened, &blob.digest).map_err(never)?;
-    let request = Request::new("send blob", Method::PUT, place.url)
-        .trust(place.trust)
-        .meter(access.meter())
+    let upload = match begin(access, &blob.digest, from.as_deref()).await.map_err(never)? {
+        Begun::Mounted => return Ok(Delivered::Mounted),
+        Begun::Open(upload) => upload,
+    };
+    let shared = match parcel.reading.in_memory() {
+        Some(_) => None,
+        None => ticket.and_then(|ticket| ticket.join(&parcel.reading)),
+    };
+    let request = upload
+        .request("send blob", Method::PUT)
         .header(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))
-        .body(body(blob, verify, course.clone()))
-        .answer_within(COMMIT_LIMIT)
+        .body(body(&parcel.reading, shared, course.clone()))
+        .answer_within(access.session().client.limits().settle)
         .repeats(Repeats::Never);
-    let answer = match place.host {
-        Host::Registry => access.send_once(&doing, request).await.map_err(|error| {
-            let again = match error.kind {
-                PushErrorKind::Unauthorized => Again::LoggedIn,
-                PushErrorKind::Unavailable | PushErrorKind::Unreachable => Again::After(None),
-                _ => Again::Never,
-            };
-            Failed { error, again }
-        })?,
-        Host::Other => access
-            .session
-            .client
-            .send(request)
-            .await
-            .map_err(|error| PushError::from_wire(error, access.repository))?,
+    let answer = match upload.host() {
+        Host::Registry => match access.send_once(&doing, request).await? {
+            Once::Answered(answer) => answer,
+            Once::LoginEnded(error) => return Err(Failed { error, again: Again::LoggedIn }),
+        },
+        Host::Other => access.send_elsewhere(request).await?,
     };
     match answer.status().as_u16() {
-        200 | 201 | 204 => Ok(()),
+        200 | 201 | 204 if upload.answered_by(&answer) == Host::Registry => {
+            upload.finished();
+            Ok(Delivered::Sent(blob.size))
+        }
+        // Somebody else took it, and only the registry can say that it has it.
+        200 | 201 | 204 => {
+            if is_there(access, blob).await? {
+                upload.finished();
+                return Ok(Delivered::Sent(blob.size));
+            }
+            let host = answer.url().host_str().unwrap_or_default();
+            let message = format!("{doing}: {host} took it for the registry, which does not have it");
+            let error = access.error(RegistryErrorKind::Protocol, message);
+            Err(Failed { error, again: Again::After(None) })
+        }
         // An upload that the registry no longer knows, or thinks half done, is begun anew.
-        404 | 408 | 416 | 429 | 500.. => {
+        status @ (404 | 408 | 416 | 429 | 500..) => {
+            if status == 404 {
+                upload.finished();
+            }
             let asked = answer.retry_after();
             Err(Failed { error: access.refused(&doing, answer).await, again: Again::After(asked) })
         }
         _ => {
             let error = access.refused(&doing, answer).await;
-            Err(never(if error.kind == PushErrorKind::DigestMismatch {
+            Err(never(if error.kind == RegistryErrorKind::DigestMismatch {
                 error.hint(format!(
                     "the file of {} does not have this digest: write the image anew",
                     blob.digest
@@ -215,49 +255,4 @@ async fn attempt(access: &Access<'_>, blob: &Blob, verify: Verify, course: &Cour
             }))
         }
     }
-}
-
-/// Where a blob goes.
-struct Place {
-    url: Url,
-    host: Host,
-    trust: Trust,
-}
-
-/// Whose it is: another host gets no credentials of ours.
-enum Host {
-    Registry,
-    Other,
-}
-
-/// Reads where the upload is: relative, absolute, with a query of its own, on another host.
-fn place(access: &Access<'_>, opened: &Answer, digest: &Digest) -> Result<Place, PushError> {
-    let wrong = |message: &str| access.error(PushErrorKind::Protocol, format!("begin upload: {message}"));
-    let base = opened.url();
-    let location =
-        opened.header(LOCATION.as_str()).ok_or_else(|| wrong("the registry's answer names no place"))?;
-    let mut url =
-        base.join(location).map_err(|_| wrong("the registry's answer names a place that is no URL"))?;
-    // A registry behind a proxy that ends TLS may think that it is spoken to in plain http.
-    if url.scheme() == "http" && base.scheme() == "https" && url.host() == base.host() {
-        let port = base.port();
-        if url.set_scheme("https").is_err() || url.set_port(port).is_err() {
-            return Err(wrong("the registry's answer names a place that is no URL"));
-        }
-    }
-    url.set_fragment(None);
-    url.query_pairs_mut().append_pair("digest", digest.as_str());
-    let same = url.scheme() == base.scheme()
-        && url.host() == base.host()
-        && url.port_or_known_default() == base.port_or_known_default();
-    Ok(if same {
-        Place { url, host: Host::Registry, trust: access.session.trust() }
-    } else {
-        // What the registry's own endpoint may do is not meant for others.
-        let trust = Trust {
-            plain_http: super::token::plain_http(PlainHttp::LoopbackOnly),
-            ca: access.session.trust().ca,
-        };
-        Place { url, host: Host::Other, trust }
-    })
 }

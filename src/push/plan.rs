@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use longshore_contract::{Digest, Tag};
+use longshore_contract::Digest;
 
 use super::Destination;
-use super::error::{PushError, PushErrorKind};
 use crate::image::{Blob, Image, Kind};
+use crate::registry::{Errand, Purpose, RegistryError, RegistryErrorKind, Target};
 
 /// What may have to be sent.
 #[derive(Debug)]
@@ -33,28 +33,10 @@ pub struct Commit {
     pub bytes: Bytes,
 }
 
-/// A manifest's name in a repository.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// A tag; it can move.
-    Tag(Tag),
-    /// Its digest.
-    Digest(Digest),
-}
-
-impl Target {
-    /// The last part of a manifest's path.
-    pub(super) fn as_str(&self) -> &str {
-        match self {
-            Self::Tag(tag) => tag.as_str(),
-            Self::Digest(digest) => digest.as_str(),
-        }
-    }
-}
-
-pub(super) fn plan<'a>(image: &'a Image, destination: &Destination) -> Result<Plan<'a>, PushError> {
+pub(super) fn plan<'a>(image: &'a Image, destination: &Destination) -> Result<Plan<'a>, RegistryError> {
     let reference = &destination.reference;
-    let refused = |message: String| PushError::new(PushErrorKind::Image, &reference.repository, message);
+    let errand = Errand { purpose: Purpose::Push, repository: reference.repository.clone() };
+    let refused = |message: String| RegistryError::new(RegistryErrorKind::Image, &errand, message);
     if let Some(stated) = reference.digest.as_ref().filter(|stated| **stated != image.digest) {
         let message =
             format!("the destination names {stated}, and the image of {} is {}", image.source, image.digest);

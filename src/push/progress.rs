@@ -42,6 +42,8 @@ pub enum BlobState {
     Again,
     /// The registry has it.
     Sent,
+    /// The registry took it over from another of its repositories; nothing is sent.
+    Mounted,
     /// It would be sent.
     Planned,
 }

@@ -5,12 +5,11 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use longshore_contract::{Digest, Repository};
 
-use super::access::Access;
-use super::error::PushError;
 use super::plan::Commit;
 use super::progress::{BlobState, Event, Progress};
-use super::{PushOutcome, blob, commit};
-use crate::image::{Blob, Verify};
+use super::{Delivered, Parcel, PushOutcome, blob, commit};
+use crate::image::Blob;
+use crate::registry::{Access, RegistryError};
 
 /// What a push does to a registry.
 #[async_trait]
@@ -18,22 +17,21 @@ pub trait Writes: Send + Sync {
     /// Brings a blob that is not there.
     async fn blob(
         &self,
-        access: &Access<'_>,
-        blob: &Blob,
-        verify: Verify,
+        access: &Access,
+        parcel: &mut Parcel<'_>,
         progress: &dyn Progress,
-    ) -> Result<(), PushError>;
+    ) -> Result<Delivered, RegistryError>;
 
     /// Gives a manifest its name; `held` is what the name stood for.
     async fn manifest(
         &self,
-        access: &Access<'_>,
+        access: &Access,
         commit: &Commit,
         held: Option<&Digest>,
-    ) -> Result<(), PushError>;
+    ) -> Result<(), RegistryError>;
 
     /// Makes sure of the end, and names it.
-    async fn settle(&self, access: &Access<'_>, digest: &Digest) -> Result<PushOutcome, PushError>;
+    async fn settle(&self, access: &Access, digest: &Digest) -> Result<PushOutcome, RegistryError>;
 }
 
 /// Really writes.
@@ -44,24 +42,23 @@ pub struct Sender;
 impl Writes for Sender {
     async fn blob(
         &self,
-        access: &Access<'_>,
-        blob: &Blob,
-        verify: Verify,
+        access: &Access,
+        parcel: &mut Parcel<'_>,
         progress: &dyn Progress,
-    ) -> Result<(), PushError> {
-        blob::send(access, blob, verify, progress).await
+    ) -> Result<Delivered, RegistryError> {
+        blob::send(access, parcel, progress).await
     }
 
     async fn manifest(
         &self,
-        access: &Access<'_>,
+        access: &Access,
         commit: &Commit,
         held: Option<&Digest>,
-    ) -> Result<(), PushError> {
+    ) -> Result<(), RegistryError> {
         commit::send(access, commit, held).await
     }
 
-    async fn settle(&self, access: &Access<'_>, digest: &Digest) -> Result<PushOutcome, PushError> {
+    async fn settle(&self, access: &Access, digest: &Digest) -> Result<PushOutcome, RegistryError> {
         commit::prove(access, digest).await?;
         Ok(PushOutcome::Arrived)
     }
@@ -109,30 +106,29 @@ impl Recorder {
 impl Writes for Recorder {
     async fn blob(
         &self,
-        access: &Access<'_>,
-        blob: &Blob,
-        _verify: Verify,
+        access: &Access,
+        parcel: &mut Parcel<'_>,
         progress: &dyn Progress,
-    ) -> Result<(), PushError> {
-        let Blob { digest, size, .. } = blob;
+    ) -> Result<Delivered, RegistryError> {
+        let Blob { digest, size, .. } = parcel.blob;
         progress.event(Event::Blob { digest, size: *size, sent: 0, state: BlobState::Planned });
-        let repository = access.repository.clone();
+        let repository = access.repository().clone();
         self.record(Recorded::Blob { repository, digest: digest.clone(), size: *size });
-        Ok(())
+        Ok(Delivered::Sent(*size))
     }
 
     async fn manifest(
         &self,
-        access: &Access<'_>,
+        access: &Access,
         commit: &Commit,
         _held: Option<&Digest>,
-    ) -> Result<(), PushError> {
-        let (repository, digest) = (access.repository.clone(), commit.digest.clone());
+    ) -> Result<(), RegistryError> {
+        let (repository, digest) = (access.repository().clone(), commit.digest.clone());
         self.record(Recorded::Manifest { repository, digest, name: commit.target.as_str().to_owned() });
         Ok(())
     }
 
-    async fn settle(&self, _access: &Access<'_>, _digest: &Digest) -> Result<PushOutcome, PushError> {
+    async fn settle(&self, _access: &Access, _digest: &Digest) -> Result<PushOutcome, RegistryError> {
         Ok(PushOutcome::Planned)
     }
 }

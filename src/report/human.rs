@@ -9,7 +9,7 @@ use super::rows::{
     CheckRow, EmbeddedFacts, FunctionRow, HistoryRow, InvocationFacts, PushRow, RoutingFacts, ScanFacts,
     ScanRow,
 };
-use super::{Body, Fault, Outcome, Report};
+use super::{Body, Fault, Outcome, Report, cache, pictures};
 use crate::ledger::{FindingCounts, RunSummary, ScanWaiver};
 
 /// Whether text may carry colours.
@@ -62,6 +62,9 @@ pub fn result(report: &Report, style: Style) -> String {
         Body::Embedded(facts) => embedded(facts),
         Body::Log { lines } => lines.iter().map(|line| format!("{line}\n")).collect(),
         Body::Findings { checks } => checks.iter().map(|row| check(row, style)).collect(),
+        Body::Picture { image } => pictures::picture(image),
+        Body::Shape(facts) => pictures::shape(facts),
+        Body::Cache { cache: facts } => cache::cache(facts),
         Body::Written { file } => format!("wrote {file}\n"),
     }
 }
@@ -283,7 +286,7 @@ fn check(row: &CheckRow, style: Style) -> String {
     out
 }
 
-fn table(header: &[&str]) -> Table {
+pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header.iter().copied());
     for column in table.column_iter_mut() {
@@ -305,7 +308,7 @@ fn percent(share: f64) -> String {
     format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
-fn short_digest(digest: &str) -> String {
+pub(super) fn short_digest(digest: &str) -> String {
     digest.chars().take("sha256:".len() + 12).collect()
 }
 

@@ -1,7 +1,9 @@
 //! What came of a command, told twice: as one JSON document and as text for people. Both are made from one [`Report`].
 
+pub mod cache;
 pub mod human;
 pub mod outcome;
+pub mod pictures;
 pub mod rows;
 
 use std::time::Duration;
@@ -78,6 +80,18 @@ pub enum Body {
     Log {
         /// Its lines, the oldest first; none where they were told as they came.
         lines: Vec<String>,
+    },
+    /// What is in an image.
+    Picture {
+        /// It.
+        image: pictures::Picture,
+    },
+    /// An image in the shape that was asked for.
+    Shape(pictures::ShapeFacts),
+    /// What the cache holds.
+    Cache {
+        /// It.
+        cache: cache::CacheFacts,
     },
     /// A file that was written.
     Written {

@@ -13,3 +13,4 @@ mod peers;
 mod quickstart;
 mod rollback;
 mod scan;
+mod shape;

@@ -10,7 +10,6 @@ mod emulator;
 mod images;
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use serde_json::Value;
 
@@ -114,17 +113,14 @@ environments:
     }
 }
 
-/// Whether an engine answers; in CI the one that `LONGSHORE_ENGINE` names must.
+/// Whether an engine is to be tried: one of those that `LONGSHORE_ENGINE` names, with commas between them.
 #[expect(clippy::print_stderr, reason = "a test that is passed over says so")]
 fn engine(runtime: Runtime) -> bool {
-    let answers = Command::new(runtime.word())
-        .args(["version", "--format", "{{.Server.Version}}"])
-        .output()
-        .is_ok_and(|output| output.status.success());
-    let wanted = std::env::var("LONGSHORE_ENGINE").is_ok_and(|engine| engine == runtime.word());
-    assert!(answers || !wanted, "LONGSHORE_ENGINE names {}, which does not answer", runtime.word());
-    if !answers {
-        eprintln!("skipped: no {} answers here", runtime.word());
+    let named = std::env::var("LONGSHORE_ENGINE").unwrap_or_default();
+    let wanted = named.split(',').any(|engine| engine == runtime.word());
+    if !wanted {
+        let word = runtime.word();
+        eprintln!("skipped: LONGSHORE_ENGINE does not name {word}; tests/functions/engines.sh starts it");
     }
-    answers
+    wanted
 }

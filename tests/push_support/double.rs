@@ -58,9 +58,13 @@ pub(crate) struct Double {
 struct State {
     hook: Box<Hook>,
     seen: Mutex<Vec<Seen>>,
-    blobs: Mutex<HashMap<String, Bytes>>,
-    manifests: Mutex<HashMap<String, Bytes>>,
+    /// By repository and digest.
+    blobs: Mutex<HashMap<(String, String), Bytes>>,
+    /// By repository and name; one that a test put there is in every repository.
+    manifests: Mutex<HashMap<(String, String), Bytes>>,
 }
+
+const EVERY_REPOSITORY: &str = "";
 
 pub(crate) fn reply(status: u16, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Reply {
     let mut builder = Response::builder().status(status);
@@ -121,15 +125,32 @@ impl Double {
     }
 
     pub(crate) fn manifest(&self, name: &str) -> Option<Bytes> {
-        self.state.manifests.lock().unwrap().get(name).cloned()
+        let manifests = self.state.manifests.lock().unwrap();
+        manifests.iter().find(|((_, held), _)| held == name).map(|(_, bytes)| bytes.clone())
     }
 
     pub(crate) fn put_manifest(&self, name: &str, bytes: &[u8]) {
-        self.state.manifests.lock().unwrap().insert(name.to_owned(), Bytes::copy_from_slice(bytes));
+        let key = (EVERY_REPOSITORY.to_owned(), name.to_owned());
+        self.state.manifests.lock().unwrap().insert(key, Bytes::copy_from_slice(bytes));
+    }
+
+    /// The digests that `repository` holds, in order.
+    pub(crate) fn held_by(&self, repository: &str) -> Vec<String> {
+        let blobs = self.state.blobs.lock().unwrap();
+        let mut held: Vec<String> =
+            blobs.keys().filter(|(path, _)| path == repository).map(|(_, digest)| digest.clone()).collect();
+        held.sort();
+        held
+    }
+
+    /// Whether the blob that `upload` was to become is held.
+    pub(crate) fn holds_of(&self, upload: &Seen) -> bool {
+        let query = url::form_urlencoded::parse(upload.query.as_bytes());
+        query.into_iter().any(|(key, value)| key == "digest" && self.holds(&value))
     }
 
     pub(crate) fn holds(&self, digest: &str) -> bool {
-        self.state.blobs.lock().unwrap().contains_key(digest)
+        self.state.blobs.lock().unwrap().keys().any(|(_, held)| held == digest)
     }
 }
 
@@ -175,12 +196,18 @@ impl State {
         let query: HashMap<String, String> =
             url::form_urlencoded::parse(seen.query.as_bytes()).into_owned().collect();
         let last = seen.path.rsplit('/').next().unwrap_or_default();
+        let path = seen.path.trim_start_matches("/v2/");
+        let repository = path.split("/blobs/").next().unwrap_or_default();
+        let repository = repository.split("/manifests/").next().unwrap_or_default();
+        let manifest = |repository: &str, name: &str| (repository.to_owned(), name.to_owned());
+        let blob = |digest: &str| (repository.to_owned(), digest.to_owned());
         let mut manifests = self.manifests.lock().unwrap();
         let mut blobs = self.blobs.lock().unwrap();
         let unknown = |code: &str| reply(404, &[], format!(r#"{{"errors": [{{"code": "{code}"}}]}}"#));
         let is = |method: &str, part: &str| seen.method == method && seen.path.contains(part);
         Ok(if is("HEAD", "/manifests/") || is("GET", "/manifests/") {
-            match manifests.get(last) {
+            let held = manifests.get(&manifest(repository, last));
+            match held.or_else(|| manifests.get(&manifest(EVERY_REPOSITORY, last))) {
                 Some(bytes) => {
                     let digest = digest_of(bytes).to_string();
                     reply(200, &[("docker-content-digest", &digest)], bytes.clone())
@@ -189,11 +216,19 @@ impl State {
             }
         } else if is("PUT", "/manifests/") {
             let digest = digest_of(body).to_string();
-            manifests.insert(digest.clone(), body.clone());
-            manifests.insert(last.to_owned(), body.clone());
+            manifests.insert(manifest(repository, &digest), body.clone());
+            manifests.insert(manifest(repository, last), body.clone());
             reply(201, &[("docker-content-digest", &digest)], "")
         } else if is("HEAD", "/blobs/") {
-            if blobs.contains_key(last) { reply(200, &[], "") } else { unknown("BLOB_UNKNOWN") }
+            if blobs.contains_key(&blob(last)) { reply(200, &[], "") } else { unknown("BLOB_UNKNOWN") }
+        } else if is("POST", "/blobs/uploads/")
+            && let (Some(digest), Some(from)) = (query.get("mount"), query.get("from"))
+            && let Some(bytes) = blobs.get(&(from.clone(), digest.clone())).cloned()
+        {
+            blobs.insert(blob(digest), bytes);
+            reply(201, &[("docker-content-digest", digest)], "")
+        } else if is("DELETE", "/blobs/uploads/") {
+            reply(204, &[], "")
         } else if is("POST", "/blobs/uploads/") {
             let place = format!("{}{}?_state=secret%2Bstate", seen.path, self.seen.lock().unwrap().len());
             reply(202, &[("location", &place)], "")
@@ -203,7 +238,7 @@ impl State {
             if !known {
                 unknown("BLOB_UPLOAD_UNKNOWN")
             } else if digest_of(body).as_str() == stated {
-                blobs.insert(stated, body.clone());
+                blobs.insert(blob(&stated), body.clone());
                 reply(201, &[], "")
             } else {
                 reply(

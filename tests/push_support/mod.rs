@@ -5,11 +5,14 @@
 pub(crate) mod double;
 pub(crate) mod layout;
 pub(crate) mod registry;
+pub(crate) mod tokens;
+pub(crate) mod weather;
 
 use std::path::Path;
 
-use longshore::image::{Context, Image, ImageError, ImageSource};
-use longshore::push::{Credentials, Destination};
+use longshore::image::{Context, Image, ImageError, ImageSource, World};
+use longshore::push::Destination;
+use longshore::registry::Credentials;
 use longshore_contract::{Credential, PlainHttp};
 
 /// Opens the layout in `directory`.
@@ -19,7 +22,10 @@ pub(crate) fn open(directory: &Path) -> Result<Image, ImageError> {
 
 /// Opens `source`, relative to the root of the file system.
 pub(crate) fn open_source(source: &ImageSource) -> Result<Image, ImageError> {
-    longshore::image::open(source, &Context { directory: "/".into(), platform: None })
+    longshore::image::open(
+        source,
+        &Context { directory: "/".into(), platform: None, world: World::default() },
+    )
 }
 
 /// `reference` as a destination that nobody has to log in to.

@@ -1,7 +1,7 @@
 //! Debian's `docker-registry` on a free port, for as long as a test runs.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// A registry that runs; it is ended and its files are gone when it is dropped.
@@ -96,14 +96,8 @@ impl Registry {
     }
 
     /// Copies `name` out with skopeo, every blob of it.
-    pub(crate) fn copy_out(&self, name: &str, to: &std::path::Path) {
-        let output = Command::new("skopeo")
-            .args(["copy", "--all", "--src-tls-verify=false"])
-            .arg(format!("docker://{}/{name}", self.host))
-            .arg(format!("dir:{}", to.display()))
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    pub(crate) fn copy_out(&self, name: &str, to: &Path) {
+        copy_out(&self.host, name, None, to);
     }
 
     /// How many of the blob's bytes the registry keeps.
@@ -112,6 +106,20 @@ impl Registry {
         let path = format!("data/docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]);
         Some(std::fs::metadata(self.directory.path().join(path)).ok()?.len())
     }
+}
+
+/// Copies `name` out of the registry at `host` with skopeo, every blob of it compared with its digest, and answers with
+/// the digest of the whole.
+pub(crate) fn copy_out(host: &str, name: &str, credentials: Option<&str>, to: &Path) -> String {
+    let mut command = Command::new("skopeo");
+    command.args(["copy", "--all", "--preserve-digests", "--src-tls-verify=false"]);
+    if let Some(credentials) = credentials {
+        command.args(["--src-creds", credentials]);
+    }
+    let source = format!("docker://{host}/{name}");
+    let output = command.arg(source).arg(format!("dir:{}", to.display())).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    longshore::image::digest_of(&std::fs::read(to.join("manifest.json")).unwrap()).to_string()
 }
 
 impl Drop for Registry {

@@ -18,6 +18,7 @@ pub mod intent;
 pub mod metrics;
 pub mod names;
 pub mod note;
+pub mod profile;
 pub mod provider;
 pub mod registry;
 pub mod routing;
@@ -39,6 +40,7 @@ pub use names::{
     AliasName, AliasRef, Digest, FunctionName, InvalidName, Place, Platform, Qualifier, Version,
 };
 pub use note::{Breadcrumb, Note, Progress};
+pub use profile::{Compression, Format, Profile, Taken};
 pub use provider::{
     Embedded, EmbeddedStatus, Finding, Follow, LogsOf, Provider, Registration, Severity, Started, Traffic,
 };

@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::functions::Functions;
 use crate::metrics::Metrics;
 use crate::names::{FunctionName, Place, Version};
+use crate::profile::Profile;
 use crate::registry::Registry;
 use crate::scanner::Scanner;
 use crate::settings::{SettingKey, Settings};
@@ -25,6 +26,9 @@ pub trait Provider: Debug + Send + Sync {
 
     /// What this provider can do, known without I/O.
     fn capabilities(&self) -> &Capabilities;
+
+    /// What it takes of an image: what is pushed for its functions is shaped so.
+    fn profile(&self) -> &'static Profile;
 
     /// Asks the cloud whether a run on `function` can succeed: reachability, credentials, what is in the way. An empty
     /// answer means that nothing was found; what could not be looked at is a finding, not silence.

@@ -11,6 +11,9 @@ use longshore_contract::{Registration, SettingKey, SettingKind};
 
 mod control;
 mod daemon;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod provider;
 mod reactor;
 pub mod registry;

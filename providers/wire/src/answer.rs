@@ -78,7 +78,8 @@ impl Answer {
         body.freeze()
     }
 
-    async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+    /// The next piece of the body as it arrives; `None` at its end. A peer that stands still is an error.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         match tokio::time::timeout(self.stall, self.response.chunk()).await {
             Ok(Ok(chunk)) => Ok(chunk),
             Ok(Err(error)) => Err(Error::from_client(error, self.operation, &self.url).after(self.attempts)),

@@ -14,7 +14,7 @@ use crate::address::{Loopback, admit, authority, is_loopback, same_origin};
 use crate::answer::Answer;
 use crate::error::{Error, ErrorKind, SourceError};
 use crate::probe::{self, Protocol};
-use crate::request::{Body, Repeats, Request, Trust};
+use crate::request::{Body, Redirects, Repeats, Request, Trust};
 use crate::retry::Backoff;
 use crate::stall::{Waiting, Watch};
 use crate::tls;
@@ -28,6 +28,8 @@ pub struct Limits {
     pub connect: Duration,
     /// For an answer to begin once the request is sent.
     pub answer: Duration,
+    /// For an answer to begin once a large body is sent whose sender lets the peer think about it.
+    pub settle: Duration,
     /// For the next byte of a body, out or in.
     pub stall: Duration,
     /// How a request that may be repeated is repeated.
@@ -39,6 +41,8 @@ impl Default for Limits {
         Self {
             connect: Duration::from_secs(10),
             answer: Duration::from_secs(60),
+            // Large bodies are hashed and moved.
+            settle: Duration::from_secs(15 * 60),
             stall: Duration::from_secs(60),
             backoff: Backoff::default(),
         }
@@ -56,6 +60,24 @@ struct Inner {
     /// For plain http on loopback: no certificates, no proxy.
     plain: OnceLock<reqwest::Client>,
     secure: Mutex<HashMap<Way, reqwest::Client>>,
+    /// The one way there is, where it was stated.
+    only: Option<reqwest::Client>,
+}
+
+/// The one way that a client takes, whatever the host in a URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Road {
+    /// A socket in the file system.
+    Socket(PathBuf),
+    /// TLS, showing a certificate of our own and trusting nobody but `ca`.
+    Mutual {
+        /// A file of PEM certificates.
+        ca: PathBuf,
+        /// A file of PEM certificates, ours first.
+        certificate: PathBuf,
+        /// A file with the private key in PEM.
+        key: PathBuf,
+    },
 }
 
 /// What tells one pool of connections from another.
@@ -85,7 +107,27 @@ impl Client {
             roots: tls::Roots::default(),
             plain: OnceLock::new(),
             secure: Mutex::default(),
+            only: None,
         }))
+    }
+
+    /// A client under `limits` whose every request takes `road`. Blocks while it reads certificates; an error says which
+    /// file is wrong.
+    pub fn through(limits: Limits, road: &Road) -> Result<Self, String> {
+        let only = match road {
+            Road::Socket(path) => {
+                builder(&limits, tls::trusting_nobody()).unix_socket(path.as_path()).no_proxy()
+            }
+            Road::Mutual { ca, certificate, key } => builder(&limits, tls::mutual(ca, certificate, key)?),
+        };
+        Ok(Self(Arc::new(Inner {
+            limits,
+            certificate_directories: Vec::new(),
+            roots: tls::Roots::default(),
+            plain: OnceLock::new(),
+            secure: Mutex::default(),
+            only: Some(only.build().expect("nothing in this configuration can be refused")),
+        })))
     }
 
     /// The limits it keeps.
@@ -199,6 +241,9 @@ impl Client {
 
     /// The pool of connections that leads to `url`.
     async fn way(&self, url: &Url, trust: &Trust, operation: &'static str) -> Result<reqwest::Client, Error> {
+        if let Some(only) = &self.0.only {
+            return Ok(only.clone());
+        }
         let reach = if is_loopback(url) { Reach::Loopback } else { Reach::Beyond };
         let limits = self.0.limits;
         if reach == Reach::Loopback && url.scheme() == "http" {
@@ -225,14 +270,20 @@ impl Client {
     }
 }
 
-fn build(limits: &Limits, reach: Reach, configuration: rustls::ClientConfig) -> reqwest::Client {
-    let mut builder = reqwest::Client::builder()
+fn builder(limits: &Limits, configuration: rustls::ClientConfig) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
         .tls_backend_preconfigured(configuration)
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
         .retry(reqwest::retry::never())
         .connect_timeout(limits.connect)
-        .user_agent(concat!("longshore/", env!("CARGO_PKG_VERSION")));
+        // What was handed to the kernel and nobody takes is a stall too, and no piece of ours shows it.
+        .tcp_user_timeout(limits.stall)
+        .user_agent(concat!("longshore/", env!("CARGO_PKG_VERSION")))
+}
+
+fn build(limits: &Limits, reach: Reach, configuration: rustls::ClientConfig) -> reqwest::Client {
+    let mut builder = builder(limits, configuration);
     if reach == Reach::Loopback {
         builder = builder.no_proxy().dns_resolver(Loopback);
     }
@@ -271,6 +322,9 @@ fn redirect(request: &Request, answer: &Answer) -> Result<Option<Url>, Error> {
     }
     let failed =
         |message: &str| Error::new(ErrorKind::Redirect, request.operation, authority(&request.url), message);
+    if request.redirects == Redirects::Refused {
+        return Err(failed("a redirect is not followed with what was sent"));
+    }
     let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
     let next = location.and_then(|location| request.url.join(location).ok());
     let next = next.ok_or_else(|| failed("a redirect that leads nowhere"))?;

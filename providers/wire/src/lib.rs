@@ -20,8 +20,8 @@ mod tls;
 
 pub use address::{PlainHttp, is_loopback};
 pub use answer::Answer;
-pub use client::{Client, Limits};
+pub use client::{Client, Limits, Road};
 pub use error::{Error, ErrorKind};
 pub use probe::Protocol;
-pub use request::{Body, Chunks, Meter, Repeats, Request, Trust};
+pub use request::{Body, Chunks, Meter, Redirects, Repeats, Request, Trust};
 pub use retry::Backoff;

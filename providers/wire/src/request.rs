@@ -27,6 +27,7 @@ pub struct Request {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Body,
     pub(crate) repeats: Repeats,
+    pub(crate) redirects: Redirects,
     pub(crate) trust: Trust,
     pub(crate) meter: Option<Meter>,
     pub(crate) answer_within: Option<Duration>,
@@ -59,6 +60,15 @@ pub enum Repeats {
     Never,
 }
 
+/// Whether a redirect is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redirects {
+    /// It is, where that changes neither method nor body; credentials in headers stay with the host they were for.
+    Followed,
+    /// It is an error: for a body that only its own host may see.
+    Refused,
+}
+
 /// Whom a request trusts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Trust {
@@ -79,6 +89,7 @@ impl Request {
             headers: HeaderMap::new(),
             body: Body::Empty,
             repeats: Repeats::Freely,
+            redirects: Redirects::Followed,
             trust: Trust::default(),
             meter: None,
             answer_within: None,
@@ -107,6 +118,12 @@ impl Request {
     /// Says whether it may be sent more than once.
     pub fn repeats(mut self, repeats: Repeats) -> Self {
         self.repeats = repeats;
+        self
+    }
+
+    /// Says whether a redirect is followed.
+    pub fn redirects(mut self, redirects: Redirects) -> Self {
+        self.redirects = redirects;
         self
     }
 

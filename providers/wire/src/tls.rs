@@ -7,8 +7,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 /// The roots everybody trusts here, loaded once.
@@ -50,6 +50,29 @@ impl Roots {
     }
 }
 
+/// A configuration that trusts the certificates in `ca` alone and shows the one in `certificate`. Blocks while it reads them.
+pub(crate) fn mutual(ca: &Path, certificate: &Path, key: &Path) -> Result<ClientConfig, String> {
+    let named = |file: &Path| {
+        let shown = file.display().to_string();
+        move |problem: String| format!("{shown}: {problem}")
+    };
+    let mut roots = RootCertStore::empty();
+    for trusted in read(ca).map_err(|error| named(ca)(error.to_string()))? {
+        roots.add(trusted).map_err(|error| named(ca)(error.to_string()))?;
+    }
+    let chain = read(certificate).map_err(|error| named(certificate)(error.to_string()))?;
+    let text = bounded(key).map_err(|error| named(key)(error.to_string()))?;
+    // What is wrong with a key is not quoted.
+    let private =
+        PrivateKeyDer::from_pem_slice(&text).map_err(|_| named(key)("no private key in PEM".to_owned()))?;
+    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider offers TLS 1.2 and 1.3")
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, private)
+        .map_err(|_| named(key)("the key does not go with the certificate".to_owned()))
+}
+
 /// A configuration under which no server is trusted, for connections that speak no TLS.
 pub(crate) fn trusting_nobody() -> ClientConfig {
     configuration(Arc::new(RootCertStore::empty()))
@@ -65,14 +88,22 @@ fn configuration(roots: Arc<RootCertStore>) -> ClientConfig {
 
 const FILE_LIMIT: u64 = 1 << 20;
 
-fn read(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
+fn wrong(problem: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, problem)
+}
+
+fn bounded(file: &Path) -> io::Result<Vec<u8>> {
     use io::Read as _;
     let mut text = Vec::new();
     std::fs::File::open(file)?.take(FILE_LIMIT + 1).read_to_end(&mut text)?;
-    let wrong = |problem: String| io::Error::new(io::ErrorKind::InvalidData, problem);
     if text.len() as u64 > FILE_LIMIT {
         return Err(wrong(format!("larger than {FILE_LIMIT} bytes")));
     }
+    Ok(text)
+}
+
+fn read(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
+    let text = bounded(file)?;
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(&text)
         .collect::<Result<_, _>>()
         .map_err(|error| wrong(format!("not PEM: {error}")))?;

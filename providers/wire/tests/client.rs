@@ -92,6 +92,7 @@ fn limits() -> Limits {
     Limits {
         connect: Duration::from_secs(5),
         answer: Duration::from_secs(5),
+        settle: Duration::from_secs(5),
         stall: Duration::from_secs(5),
         backoff: Backoff {
             attempts: 3,

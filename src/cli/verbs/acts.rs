@@ -14,7 +14,7 @@ use crate::report::{FunctionRow, Outcome};
 
 /// Goes on with runs that were interrupted.
 pub(super) async fn resume(args: &ActArgs, output: &OutputArgs) -> Result<Answer, Answer> {
-    let context = context(output, Mode::Real, None);
+    let context = context(output, Mode::Real, None)?;
     let seats = seats(&context, &args.subject, Wake::Existing).await?;
     let done = work(seats, Asked::Forward, async |subject, unit, landing| {
         let wish = unit.map(|unit| wish(unit, &unit.settings.directory, Mode::Real, landing));
@@ -29,7 +29,7 @@ pub(super) async fn act(args: &ActArgs, act: Act, output: &OutputArgs) -> Result
         Act::Promote => Asked::Forward,
         Act::Abort => Asked::Back,
     };
-    let context = context(output, Mode::Real, None);
+    let context = context(output, Mode::Real, None)?;
     let seats = seats(&context, &args.subject, Wake::Existing).await?;
     let done = work(seats, asked, async |subject, _, landing| {
         decide(subject, act, args.run, &context, landing).await

@@ -13,7 +13,7 @@ use crate::report::{Body, Fault, Outcome};
 
 /// Looks for all that would make a deploy fail.
 pub(super) async fn check(args: &CheckArgs, output: &OutputArgs) -> Result<Answer, Answer> {
-    let context = context(output, Mode::Reading, None);
+    let context = context(output, Mode::Reading, None)?;
     let deployment = read(&args.manifest, context.run)?;
     let ledger = ledger_of(&deployment, None)?;
     let (depth, wake) =

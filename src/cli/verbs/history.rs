@@ -11,7 +11,7 @@ use crate::report::{Body, Fault, HistoryRow, Outcome};
 
 /// Lists past runs. Only the ledger is read: no cloud is asked, and none is started.
 pub(super) async fn history(args: &HistoryArgs, output: &OutputArgs) -> Result<Answer, Answer> {
-    let context = context(output, Mode::Reading, None);
+    let context = context(output, Mode::Reading, None)?;
     let seats = seats(&context, &args.subject, Wake::Never).await?;
     let read = side_by_side(seats, async |Seat { who, subject, .. }: Seat| {
         let subject = subject?;

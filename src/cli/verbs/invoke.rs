@@ -17,7 +17,7 @@ const LARGEST_EVENT: u64 = 6 << 20;
 
 /// Sends one request and shows the answer.
 pub(super) async fn invoke(args: &InvokeArgs, output: &OutputArgs) -> Result<Answer, Answer> {
-    let context = context(output, Mode::Reading, None);
+    let context = context(output, Mode::Reading, None)?;
     let payload = payload(args)?;
     let seats = seats(&context, &args.subject, Wake::Existing).await?;
     let [seat] = <[Seat; 1]>::try_from(seats).map_err(|seats| {

@@ -1,9 +1,11 @@
 //! A file per verb: what it asks of the pipeline, and how the answer is reported.
 
 mod acts;
+mod cache;
 mod check;
 mod deploy;
 mod history;
+mod image;
 mod init;
 mod invoke;
 mod local;
@@ -24,6 +26,7 @@ pub(super) fn run(verb: Verb, output: &OutputArgs) -> Answer {
     let result = match verb {
         Verb::Init(args) => init::init(&args),
         Verb::Schema => Ok(plain::schema()),
+        Verb::Cache(args) => cache::cache(&args),
         Verb::Completions { shell } => Ok(plain::completions(shell)),
         // The daemon makes a runtime of its own.
         Verb::Local(LocalArgs { verb: LocalVerb::Serve { state } }) => local::serve(&state),
@@ -41,8 +44,9 @@ pub(super) fn run(verb: Verb, output: &OutputArgs) -> Answer {
                 Verb::Abort(args) => acts::act(&args, Act::Abort, output).await,
                 Verb::History(args) => history::history(&args, output).await,
                 Verb::Invoke(args) => invoke::invoke(&args, output).await,
+                Verb::Image(args) => image::image(&args, output).await,
                 Verb::Local(args) => local::local(&args, output).await,
-                Verb::Init(_) | Verb::Schema | Verb::Completions { .. } => {
+                Verb::Init(_) | Verb::Cache(_) | Verb::Schema | Verb::Completions { .. } => {
                     unreachable!("answered without a runtime")
                 }
             }

@@ -12,10 +12,10 @@ use crate::report::Outcome;
 pub(super) async fn rollback(args: &RollbackArgs, output: &OutputArgs) -> Result<Answer, Answer> {
     let (mode, earnest) =
         if args.check { (Mode::Reading, Earnest::Check) } else { (Mode::Real, Earnest::Make) };
-    let context = context(output, mode, args.message.as_deref());
+    let context = context(output, mode, args.message.as_deref())?;
     let seats = seats(&context, &args.subject, Wake::Existing).await?;
     let done = work(seats, Asked::Back, async |subject, _, landing| {
-        back(subject, args.to.as_ref(), earnest, &context, landing).await
+        Box::pin(back(subject, args.to.as_ref(), earnest, &context, landing)).await
     })
     .await;
     Ok(rows::answer(done, Outcome::ReturnedAsAsked))

@@ -14,7 +14,7 @@ use crate::report::{Body, CallCounts, Fault, Outcome};
 
 /// Judges images, and changes nothing.
 pub(super) async fn scan(args: &ScanArgs, output: &OutputArgs) -> Result<Answer, Answer> {
-    let context = context(output, Mode::Reading, None);
+    let context = context(output, Mode::Reading, None)?;
     let which = if args.live { Which::Live } else { Which::Meant };
     let seats = chosen(&context, args).await?;
     let rows = side_by_side(seats, async |seat: Seat| {

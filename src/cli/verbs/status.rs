@@ -10,7 +10,7 @@ use crate::report::Outcome;
 
 /// Shows what is live.
 pub(super) async fn status(args: &SubjectArgs, output: &OutputArgs) -> Result<Answer, Answer> {
-    let context = context(output, Mode::Reading, None);
+    let context = context(output, Mode::Reading, None)?;
     let seats = seats(&context, args, Wake::Existing).await?;
     let done = side_by_side(seats, async |seat: Seat| {
         let visited = visit(seat, &async |subject: &Subject, _: Option<&Unit>, landing: &mut Landing| {

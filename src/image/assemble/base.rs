@@ -6,8 +6,9 @@ use std::io::{self, Read};
 
 use longshore_contract::Digest;
 
+use super::super::Blob;
+use super::super::digest::Hashing;
 use super::super::error::{ImageError, ImageErrorKind};
-use super::super::{Blob, Hasher};
 use super::NAME;
 
 /// What lies at a path.
@@ -38,19 +39,15 @@ impl Below {
                 )
             };
             let opened = layer.content.open(layer.size).map_err(|error| failed(error.to_string()))?;
-            let mut packed =
-                Hashing { inner: io::BufReader::with_capacity(1 << 18, opened), hasher: Hasher::default() };
+            let mut packed = Hashing::of(io::BufReader::with_capacity(1 << 18, opened));
             let found = if layer.media_type.ends_with("gzip") {
-                let mut plain = Hashing {
-                    inner: flate2::read::MultiGzDecoder::new(&mut packed),
-                    hasher: Hasher::default(),
-                };
+                let mut plain = Hashing::of(flate2::read::MultiGzDecoder::new(&mut packed));
                 below.names(&mut plain).map_err(|error| failed(error.to_string()))?;
-                plain.hasher.finish()
+                plain.finish()
             } else if layer.media_type.ends_with(".tar") {
-                let mut plain = Hashing { inner: &mut packed, hasher: Hasher::default() };
+                let mut plain = Hashing::of(&mut packed);
                 below.names(&mut plain).map_err(|error| failed(error.to_string()))?;
-                plain.hasher.finish()
+                plain.finish()
             } else {
                 let message =
                     format!("base layer {} is {}, which is not read", layer.digest, layer.media_type);
@@ -58,7 +55,7 @@ impl Below {
                     .hint("use a base whose layers are tar or tar+gzip"));
             };
             io::copy(&mut packed, &mut io::sink()).map_err(|error| failed(error.to_string()))?;
-            let packed = packed.hasher.finish();
+            let packed = packed.finish();
             if packed != layer.digest {
                 return Err(failed(format!("its bytes have the digest {packed}")));
             }
@@ -187,19 +184,6 @@ pub(super) fn normal(path: &str) -> String {
         }
     }
     parts.join("/")
-}
-
-struct Hashing<R> {
-    inner: R,
-    hasher: Hasher,
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.hasher.update(&buffer[..read]);
-        Ok(read)
-    }
 }
 
 #[cfg(test)]

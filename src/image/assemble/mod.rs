@@ -9,12 +9,12 @@ mod layer;
 
 use serde_json::{Map, Value, json};
 
-use super::document::{OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST};
 use super::error::{ImageError, ImageErrorKind};
+use super::media::{LayerKind, OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST, layer_in};
 use super::source::{Assembly, Base};
-use super::{Blob, Content, Context, Facts, Image, Kind, Manifest, digest_of};
+use super::{Blob, Content, Context, Facts, Image, Kind, Manifest, Origin, digest_of};
 use base::Below;
-use longshore_contract::Platform;
+use longshore_contract::{Format, Platform};
 
 const NAME: &str = "assemble";
 const EPOCH: &str = "1970-01-01T00:00:00Z";
@@ -186,7 +186,15 @@ fn finish(
         digest,
         media_type: OCI_MANIFEST.to_owned(),
         manifest: manifest.into(),
-        kind: Kind::Manifest(Box::new(Manifest { config, layers, facts: Some(facts) })),
+        kind: Kind::Manifest(Box::new(Manifest {
+            config,
+            layers,
+            facts: Some(facts),
+            artifact_type: None,
+            subject: None,
+            is_attestation: false,
+        })),
+        origin: Origin::Source,
         source: NAME.to_owned(),
         changed,
     })
@@ -194,10 +202,9 @@ fn finish(
 
 /// A layer's media type in an OCI manifest: a docker base's layers are the same bytes under OCI's name.
 fn oci_type(media_type: &str) -> &str {
-    match media_type {
-        "application/vnd.docker.image.rootfs.diff.tar.gzip" => OCI_LAYER_GZIP,
-        "application/vnd.docker.image.rootfs.diff.tar" => "application/vnd.oci.image.layer.v1.tar",
-        other => other,
+    match LayerKind::of(media_type) {
+        LayerKind::Tar(compression) => layer_in(Format::Oci, compression),
+        _ => media_type,
     }
 }
 

@@ -2,6 +2,8 @@
 
 pub(crate) mod client;
 mod functions;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod invoke;
 mod metrics;
 mod registry;
@@ -14,9 +16,9 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use longshore_contract::{
-    AliasWrites, Calls, Capabilities, Endpoint, Error, ErrorKind, Finding, FunctionName, Functions, Metrics,
-    Place, Platform, Provider, PublishDedup, Registry, Result, Scanner, Service, Settings, Severity, Share,
-    Split, State,
+    AliasWrites, Calls, Capabilities, Compression, Endpoint, Error, ErrorKind, Finding, Format, FunctionName,
+    Functions, Metrics, Place, Platform, Profile, Provider, PublishDedup, Registry, Result, Scanner, Service,
+    Settings, Severity, Share, Split, State, Taken,
 };
 use longshore_model::DESCRIPTION_LIMIT;
 
@@ -103,6 +105,18 @@ pub(crate) fn locate(settings: &Settings) -> Result<StateDirectory> {
     Ok(StateDirectory::new(absolute))
 }
 
+/// What its registry takes and its runner unpacks. Nothing goes over a network, so what is plain stays plain.
+const PROFILE: Profile = Profile {
+    name: NAME,
+    summary: "functions on the local cloud",
+    indexes: Taken::No,
+    others: Taken::No,
+    formats: &[Format::Oci, Format::Docker],
+    layers: &[Compression::Plain, Compression::Gzip, Compression::Zstd],
+    platforms: &[],
+    hosts: &[],
+};
+
 fn capabilities(alias_writes: AliasWrites) -> Capabilities {
     Capabilities {
         alias_writes,
@@ -158,6 +172,10 @@ impl Provider for Local {
 
     fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    fn profile(&self) -> &'static Profile {
+        &PROFILE
     }
 
     async fn preflight(&self, function: &FunctionName) -> Result<Vec<Finding>> {

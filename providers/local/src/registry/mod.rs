@@ -17,6 +17,8 @@ mod collect;
 mod digest;
 mod document;
 mod files;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod image;
 mod name;
 mod range;

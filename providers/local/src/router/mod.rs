@@ -6,6 +6,8 @@ mod environment;
 mod error;
 pub(crate) mod forward;
 mod function_url;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 pub(crate) mod headers;
 mod histogram;
 mod http_event;

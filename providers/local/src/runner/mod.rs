@@ -7,6 +7,8 @@ mod ended;
 mod engine;
 mod enter;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod init;
 mod instance;
 mod launch;

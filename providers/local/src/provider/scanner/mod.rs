@@ -2,6 +2,8 @@
 //! folder, and hands one out only where it is about the very image that is asked about.
 
 mod files;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod grype;
 mod report;
 mod sarif;

@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 use super::{grype, sarif, trivy};
 
 /// The most findings that are taken from a report.
-const MOST_FINDINGS: usize = 200_000;
+pub(super) const MOST_FINDINGS: usize = 200_000;
 
 /// A report that was understood.
 #[derive(Debug, PartialEq)]

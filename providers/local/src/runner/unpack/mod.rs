@@ -12,6 +12,8 @@
 mod archive;
 mod content;
 mod folder;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod index;
 mod layer;
 #[cfg(test)]
