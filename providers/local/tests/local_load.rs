@@ -68,7 +68,6 @@ enum Turn {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes more than a minute, and is measured with --profile load"]
 async fn a_minute_of_load_across_shifts_and_restarts_loses_no_request() {
-    prefer_this();
     let cloud = Detached::start();
     let provider = cloud.provider();
     let shop = Function { provider: &*provider, name: "shop".parse().expect("a name") };
@@ -399,16 +398,6 @@ impl Drop for Detached {
     fn drop(&mut self) {
         let _ = Command::new(PROGRAM).arg("down").arg(self.0.path()).output();
     }
-}
-
-/// Puts this thread, and the daemons and functions that it starts, before other work on the machine where that is allowed:
-/// the direct connection and the router both gain, and what is left is less of the machine's and more of theirs.
-fn prefer_this() {
-    let thread = std::fs::read_link("/proc/thread-self").expect("proc");
-    let thread = thread.file_name().expect("a number").to_owned();
-    let preferred = Command::new("renice").args(["-n", "-19", "-p"]).arg(thread).output();
-    let preferred = preferred.is_ok_and(|output| output.status.success());
-    say(if preferred { "at priority -19" } else { "at the priority of everything else" });
 }
 
 fn say(text: &str) {
