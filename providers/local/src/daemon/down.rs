@@ -16,8 +16,8 @@ use crate::provider::client::{Client, Effect};
 use crate::reactor::off_the_reactor;
 use crate::state::StateDirectory;
 
-/// How long a daemon has to end by itself: its functions' grace and then some.
-const GRACE: Duration = Duration::from_secs(20);
+/// How long a daemon has to end by itself: as long as requests may take to drain, its functions' grace and then some.
+const GRACE: Duration = Duration::from_secs(25);
 
 /// How long it may take to say that it will.
 const ANSWER: Duration = Duration::from_secs(3);

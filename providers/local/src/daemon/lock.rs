@@ -61,6 +61,12 @@ impl Lock {
         }
     }
 
+    /// Whether a daemon has the lock that goes on having it: the lock of a killed one is not free before the last of its
+    /// threads is gone, which takes its time on a busy machine.
+    pub(crate) fn is_kept(path: &Path) -> io::Result<bool> {
+        Ok(Self::is_held(path)? && !named(path)?.is_some_and(is_dying))
+    }
+
     /// The process of the daemon that has the lock; `None` where none has it. One that has just taken it, and has not
     /// said yet who it is, is waited for. Blocks until then.
     pub(crate) fn holder(path: &Path) -> io::Result<Option<u32>> {
@@ -105,6 +111,25 @@ fn named(path: &Path) -> io::Result<Option<u32>> {
     Ok(text.parse().ok())
 }
 
+/// Whether process `pid` is on its way out. One that cannot be looked at is not: it may have another number here.
+fn is_dying(pid: u32) -> bool {
+    // A line of at most some hundred bytes, which the kernel writes.
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| tells_of_the_end(&stat))
+}
+
+/// Whether a line of `/proc/PID/stat` is that of a process that was killed, has begun to end, or has ended.
+fn tells_of_the_end(stat: &str) -> bool {
+    const EXITING: u64 = 0x4;
+    const KILL: u64 = 1 << (9 - 1);
+    // The name, in brackets, may contain anything.
+    let Some((_, rest)) = stat.rsplit_once(") ") else { return false };
+    let fields: Vec<&str> = rest.split(' ').collect();
+    // Numbered from 1 in proc(5), where the state, the first behind the name, is the third.
+    let field = |number: usize| fields.get(number - 3).copied().unwrap_or_default();
+    let bits = |number: usize| field(number).parse().unwrap_or(0_u64);
+    matches!(field(3), "Z" | "X") || bits(9) & EXITING != 0 || bits(31) & KILL != 0
+}
+
 /// Whether process `pid` has the file at `path` open, as the holder of its lock does and one that ended does not.
 fn has_open(pid: u32, path: &Path) -> io::Result<bool> {
     let lock = match std::fs::metadata(path) {
@@ -143,6 +168,39 @@ mod tests {
         let lock = Lock::take(&path).unwrap().unwrap();
         std::fs::remove_file(&path).unwrap();
         assert!(!lock.is_at(&path));
+    }
+
+    #[test]
+    fn a_daemon_that_is_dying_does_not_keep_the_lock() {
+        let stat = |state: &str, flags: u64, pending: u64| {
+            let between = "0 ".repeat(21);
+            format!("7 (a) b) {state} 1 7 7 0 -1 {flags} {between}{pending} 0 0 0\n")
+        };
+        assert!(!tells_of_the_end(&stat("S", 0x0040_0100, 0)));
+        for ending in [stat("Z", 0x0040_010c, 0), stat("R", 0x0040_0104, 0), stat("R", 0x0040_0100, 256)] {
+            assert!(tells_of_the_end(&ending), "{ending}");
+        }
+        let mut killed = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        assert!(!is_dying(killed.id()));
+        killed.kill().unwrap();
+        while !is_dying(killed.id()) {
+            std::thread::yield_now();
+        }
+        killed.wait().unwrap();
+        assert!(!is_dying(killed.id()), "nobody has that number now");
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("daemon.lock");
+        assert!(!Lock::is_kept(&path).unwrap());
+        let _lock = Lock::take(&path).unwrap().unwrap();
+        assert!(Lock::is_kept(&path).unwrap());
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        while !is_dying(ended.id()) {
+            std::thread::yield_now();
+        }
+        std::fs::write(&path, ended.id().to_string()).unwrap();
+        assert!(Lock::is_held(&path).unwrap() && !Lock::is_kept(&path).unwrap());
+        ended.wait().unwrap();
     }
 
     #[test]

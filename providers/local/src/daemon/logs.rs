@@ -16,7 +16,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How much is copied at a time.
 const CHUNK: usize = 64 * 1024;
 
-/// Copies the logs that `of` names to `out`; for ever where `follow` says so.
+/// Copies the logs that `of` names to `out`; where `follow` says so, for as long as somebody reads it.
 pub(crate) async fn copy(
     directory: &StateDirectory,
     of: &LogsOf,
@@ -37,27 +37,41 @@ pub(crate) async fn copy(
             return Err(Error::new(ErrorKind::NotFound, "show the log of", told(of), message));
         }
         let several = matches!(of, LogsOf::Function(_));
-        for tail in &mut tails {
-            let mut chunk = vec![0; CHUNK];
-            loop {
-                let count = tail.read(&mut chunk).map_err(failed)?;
-                if count == 0 {
-                    break;
-                }
-                if several && shown.as_ref() != Some(&tail.path) {
-                    let name = tail.path.file_stem().unwrap_or_default().to_string_lossy();
-                    writeln!(out, "==> version {name} <==").map_err(failed)?;
-                    shown = Some(tail.path.clone());
-                }
-                out.write_all(&chunk[..count]).map_err(failed)?;
-            }
+        match show(&mut tails, several, &mut shown, out) {
+            // Whoever read has seen enough: that is an end, and no failure.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            result => result.map_err(failed)?,
         }
-        out.flush().map_err(failed)?;
         if follow == Follow::ToEnd {
             return Ok(());
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Copies what the files have gained. Where there may be several, a heading tells whose lines come.
+fn show(
+    tails: &mut [Tail],
+    several: bool,
+    shown: &mut Option<PathBuf>,
+    out: &mut (dyn Write + Send),
+) -> io::Result<()> {
+    for tail in tails {
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            let count = tail.read(&mut chunk)?;
+            if count == 0 {
+                break;
+            }
+            if several && shown.as_ref() != Some(&tail.path) {
+                let name = tail.path.file_stem().unwrap_or_default().to_string_lossy();
+                writeln!(out, "==> version {name} <==")?;
+                *shown = Some(tail.path.clone());
+            }
+            out.write_all(&chunk[..count])?;
+        }
+    }
+    out.flush()
 }
 
 fn told(of: &LogsOf) -> String {
@@ -212,6 +226,16 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[tokio::test]
+    async fn following_ends_when_nobody_reads_any_more() {
+        let (_folder, directory) = directory();
+        write(&directory, "1", "one\n");
+        let (reader, mut writer) = io::pipe().unwrap();
+        drop(reader);
+        let of = LogsOf::Version("shop".parse().unwrap(), "1".parse().unwrap());
+        copy(&directory, &of, Follow::Forever, &mut writer).await.unwrap();
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ mod lock;
 mod logs;
 mod report;
 mod serve;
+mod tally;
 mod up;
 
 use std::path::Path;
@@ -97,9 +98,9 @@ async fn running(directory: &StateDirectory) -> Result<Option<Running>> {
     let directory = directory.clone();
     off_the_reactor(move || {
         let subject = directory.path().display().to_string();
-        let held = Lock::is_held(&directory.lock())
+        let kept = Lock::is_kept(&directory.lock())
             .map_err(|error| Error::new(ErrorKind::Unexpected, "look for the daemon of", &subject, error))?;
-        if !held {
+        if !kept {
             return Ok(None);
         }
         directory.running().map_err(|error| error.into_error("look for the daemon of", &subject))

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use axum::middleware::from_fn_with_state;
 use axum::routing::any;
 use axum::serve::{Listener, ListenerExt as _};
 use longshore_contract::{Digest, Error, ErrorKind, Result, Secret};
@@ -23,14 +24,18 @@ use crate::control::updates::Updates;
 use crate::daemon::housekeeping;
 use crate::daemon::lock::Lock;
 use crate::daemon::report::{self, PORT_TAKEN, RUNS_ALREADY, Report};
+use crate::daemon::tally::{self, Counted, Tally};
 use crate::registry::Registry;
 use crate::router::forward::{self, Router};
-use crate::router::instances::Instances;
+use crate::router::instances::{IDLE, Instances};
 use crate::runner::Runner;
 use crate::state::{Identity, Running, StateDirectory, StateError, io_error};
 
 /// How long requests under way may take to come to their end when the daemon is told to end.
-const GRACE: Duration = Duration::from_secs(3);
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// How long the answers to those may take that are still under way then: errors, because their functions are stopped.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// How often the daemon looks for processes that nobody uses.
 const ROUND: Duration = Duration::from_secs(5);
@@ -93,17 +98,26 @@ async fn run(directory: &StateDirectory) -> Result<()> {
     };
     tokio::spawn(housekeeping::tidy(registry.clone(), Arc::clone(&store)));
     let router = Router::new(store, Arc::clone(&instances));
+    let tally = Arc::new(Tally::default());
+    let router = axum::Router::new()
+        .fallback(forward::handle)
+        .with_state(Arc::new(router))
+        .layer(from_fn_with_state(Arc::clone(&tally), tally::count));
     let functions = axum::Router::new()
         .route("/_longshore/{*rest}", any(api::handle))
         .with_state(Arc::new(control))
-        .merge(axum::Router::new().fallback(forward::handle).with_state(Arc::new(router)));
+        .merge(router);
 
-    let servers = tokio::spawn({
+    let mut servers = tokio::spawn({
         let registry = serve_on(registry_listener, registry.routes(), ending.clone());
         let functions = serve_on(functions_listener, functions, ending.clone());
         async { tokio::try_join!(registry, functions).map(drop) }
     });
     updates.take_up();
+    tokio::spawn({
+        let instances = Arc::clone(&instances);
+        async move { instances.wake().await }
+    });
     directory.announce(&running).map_err(refused)?;
     tracing::info!(pid = running.pid, registry = %running.registry, functions = %running.functions, "ready");
     // Whoever started us may be gone by now; that is no reason to end.
@@ -114,9 +128,16 @@ async fn run(directory: &StateDirectory) -> Result<()> {
     ending.cancel();
     // Whoever wants a cloud from here on waits for the lock and starts a new one.
     let retracted = directory.retract().map_err(refused);
-    let _ = tokio::time::timeout(GRACE, servers).await;
+    let drained = tokio::time::timeout(DRAIN, &mut servers).await.is_ok();
+    if !drained {
+        tracing::warn!("requests are still under way after {DRAIN:?}: their functions are stopped");
+    }
     instances.stop_all().await;
-    tracing::info!("ended");
+    if !drained && tokio::time::timeout(LAST_ANSWERS, servers).await.is_err() {
+        tracing::warn!("connections are still open that nobody reads from or sends the rest of a request on");
+    }
+    let Counted { read, answered } = tally.counted();
+    tracing::info!(read, answered, "ended");
     drop(lock);
     retracted?;
     ended.map_err(|error| failed(directory, error))
@@ -151,7 +172,7 @@ async fn until_told(
                     tracing::warn!("{} is gone: ending", directory.path().display());
                     return Ok(());
                 }
-                instances.stop_idle();
+                instances.stop_idle(IDLE);
             }
         }
     }

@@ -60,12 +60,19 @@ fn start(directory: &StateDirectory) -> Result<(Running, Started)> {
     let _starting = Lock::wait(&at).map_err(|error| failed(io_error("lock", &at)(error)))?;
     let (lock, begun) = (directory.lock(), Instant::now());
     while Lock::is_held(&lock).map_err(|error| failed(io_error("look at", &lock)(error)))? {
-        if let Some(running) = directory.running().map_err(failed)? {
+        // What a killed daemon has said is still there while it dies.
+        if Lock::is_kept(&lock).map_err(|error| failed(io_error("look at", &lock)(error)))?
+            && let Some(running) = directory.running().map_err(failed)?
+        {
             return Ok((running, Started::Before));
         }
         // It is just beginning, and will say where it listens, or ending, and will give the lock back.
         if begun.elapsed() > PATIENCE {
-            let message = format!("a daemon holds {} and does not say where it listens", lock.display());
+            let message = format!(
+                "a daemon holds {} and does not say where it listens; its log is {}",
+                lock.display(),
+                directory.daemon_log().display()
+            );
             return Err(Error::new(ErrorKind::Unavailable, "start", &subject, message));
         }
         std::thread::sleep(LOOK);
@@ -83,7 +90,11 @@ fn start(directory: &StateDirectory) -> Result<(Running, Started)> {
     let report = listen(&mut child);
     match report {
         Ok(Report::Ready { .. }) => {}
-        Ok(Report::Failed { code, message }) => return Err(report::error(&code, &subject, message)),
+        Ok(Report::Failed { code, message }) => {
+            let log = directory.daemon_log();
+            let message = format!("{message}; the daemon's log is {}", log.display());
+            return Err(report::error(&code, &subject, message));
+        }
         Err(why) => {
             let log = directory.daemon_log();
             let message = format!("the daemon did not start: {why}; its log is {}", log.display());

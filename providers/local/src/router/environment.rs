@@ -48,6 +48,18 @@ pub(crate) fn environment(
     environment
 }
 
+/// The values that are nobody else's to see: those of the function's environment and of its image's. What any function is
+/// told is no secret, also where somebody states it again, and an error that hides it says less.
+pub(crate) fn secrets(settings: &Settings, image: &[(String, String)]) -> Vec<Secret> {
+    let own = settings.environment.iter().flatten().map(|(_, value)| value);
+    let values = own.chain(image.iter().map(|(_, value)| value));
+    let known = gives_way(settings.kind);
+    values
+        .filter(|value| !known.iter().any(|(_, known)| known == value))
+        .map(|value| Secret::new(value.clone()))
+        .collect()
+}
+
 fn gives_way(kind: Option<Kind>) -> &'static [(&'static str, &'static str)] {
     match kind {
         None | Some(Kind::Lambda) => &[
@@ -169,6 +181,15 @@ mod tests {
         let scf = told(&settings(Some(Kind::Scf), &[]), &[]);
         assert_eq!((scf["SCF_FUNCTIONNAME"].as_str(), scf["SCF_FUNCTIONVERSION"].as_str()), ("shop", "7"));
         assert!(!scf.keys().any(|key| key.starts_with("AWS_")), "{scf:?}");
+    }
+
+    #[test]
+    fn what_any_function_is_told_is_no_secret() {
+        let image = [("LAMBDA_TASK_ROOT", "/var/task"), ("LICENCE", "of the image")];
+        let image = image.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let secrets = secrets(&settings(None, &[("TOKEN", "hunter2"), ("HOME_REGION", "us-east-1")]), &image);
+        let secrets: Vec<&str> = secrets.iter().map(Secret::expose).collect();
+        assert_eq!(secrets, ["hunter2", "of the image"]);
     }
 
     #[test]

@@ -18,9 +18,6 @@ use crate::router::room::{self, Crowd, Next, Room};
 /// How long a request waits for an instance to come free before it is turned away.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long a process is kept without a request.
-const IDLE: Duration = Duration::from_secs(60);
-
 /// How long a process that takes no connections has to be seen ending.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -79,6 +76,35 @@ impl Drop for Lease {
     }
 }
 
+/// A start that its slot counts as being under way until it is told how it went. One that breaks off, however it does, is
+/// told as failed, so that nobody waits for it for ever.
+pub(crate) struct Starting {
+    slot: Arc<Slot>,
+    came: Option<Result<(Arc<Process>, Room), String>>,
+}
+
+impl Starting {
+    fn new(slot: &Arc<Slot>) -> Self {
+        Self { slot: Arc::clone(slot), came: None }
+    }
+
+    /// Where the process will be.
+    pub(crate) fn slot(&self) -> &Arc<Slot> {
+        &self.slot
+    }
+
+    /// The start came to its end: with a process and what it has room for, or with the reason why there is none.
+    pub(crate) fn came(mut self, came: Result<(Arc<Process>, Room), String>) {
+        self.came = Some(came);
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        self.slot.started(self.came.take().unwrap_or_else(|| Err("its start was broken off".to_owned())));
+    }
+}
+
 /// A request that waits for a process. Gone, it is not counted among them any more.
 struct Waiting<'a>(&'a Slot);
 
@@ -91,6 +117,7 @@ impl Drop for Waiting<'_> {
 /// What a look at the crew came to.
 enum Look {
     Lease(Lease),
+    Start(Starting),
     Next(Next),
     /// Waiting is over, and this is why.
     Error(RouterError),
@@ -138,7 +165,7 @@ impl Slot {
 
     /// A process with room for one more request. Calls `start`, which begins the start of one more and returns at once,
     /// where that is what is needed, and waits; for a short while only where nothing is being started.
-    pub(crate) async fn lease(self: &Arc<Self>, start: impl Fn()) -> Result<Lease, RouterError> {
+    pub(crate) async fn lease(self: &Arc<Self>, start: impl Fn(Starting)) -> Result<Lease, RouterError> {
         let failed_starts = {
             let mut crew = self.crew();
             if let Some(lease) = self.take(&mut crew) {
@@ -154,11 +181,14 @@ impl Slot {
             let next = match self.look(failed_starts) {
                 Look::Lease(lease) => return Ok(lease),
                 Look::Error(error) => return Err(error),
+                Look::Start(starting) => {
+                    start(starting);
+                    continue;
+                }
                 Look::Next(next) => next,
             };
             match next {
-                Next::Start => start(),
-                Next::Wait => changed.await,
+                Next::Start | Next::Wait => changed.await,
                 Next::TurnAway => return Err(self.throttled()),
                 Next::Queue => {
                     let until = *until.get_or_insert_with(|| tokio::time::Instant::now() + PATIENCE);
@@ -192,6 +222,7 @@ impl Slot {
                 return Look::Error(self.error(Failure::Resting(rest), message));
             }
             crew.starting += 1;
+            return Look::Start(Starting::new(self));
         }
         Look::Next(next)
     }
@@ -215,9 +246,9 @@ impl Slot {
         self.error(Failure::Throttled, message)
     }
 
-    /// Makes room for the start of something new under this number: nothing is started until [`Slot::started`], and what
-    /// served is handed out, to be stopped.
-    pub(crate) async fn renew(&self) -> Vec<Arc<Process>> {
+    /// Makes room for the start of something new under this number: nothing else is started until that has come to its
+    /// end, and what served is handed out, to be stopped.
+    pub(crate) async fn renew(self: &Arc<Self>) -> (Starting, Vec<Arc<Process>>) {
         loop {
             let changed = self.changed.notified();
             {
@@ -225,7 +256,8 @@ impl Slot {
                 if crew.starting == 0 {
                     (crew.starting, crew.way, crew.event_path) = (1, None, None);
                     crew.fortune = Fortune::default();
-                    return crew.members.drain(..).map(|member| member.process).collect();
+                    let served = crew.members.drain(..).map(|member| member.process).collect();
+                    return (Starting::new(self), served);
                 }
             }
             changed.await;
@@ -233,7 +265,7 @@ impl Slot {
     }
 
     /// A start came to its end.
-    pub(crate) fn started(&self, came: Result<(Arc<Process>, Room), String>) {
+    fn started(&self, came: Result<(Arc<Process>, Room), String>) {
         {
             let mut crew = self.crew();
             crew.starting -= 1;
@@ -281,8 +313,8 @@ impl Slot {
     }
 
     /// Takes the processes out that nobody has used for a while: all but the one used last where an alias names the
-    /// version, every one elsewhere.
-    pub(crate) fn idle(&self, routed: Routed) -> Vec<Arc<Process>> {
+    /// version, every one elsewhere. `patience` is how long a while is.
+    pub(crate) fn idle(&self, routed: Routed, patience: Duration) -> Vec<Arc<Process>> {
         let mut crew = self.crew();
         let newest = crew.members.iter().map(|member| member.used).max();
         let mut idle = Vec::new();
@@ -290,7 +322,7 @@ impl Slot {
         crew.members.retain(|member| {
             let needed = !kept && Some(member.used) == newest;
             kept |= needed;
-            let stays = needed || !is_idle(member.process.busy(), member.used.elapsed());
+            let stays = needed || member.process.busy() > 0 || member.used.elapsed() < patience;
             if !stays {
                 idle.push(Arc::clone(&member.process));
             }
@@ -335,19 +367,28 @@ pub(crate) enum Routed {
     No,
 }
 
-/// Whether a process may be stopped that nobody needs for being there.
-fn is_idle(busy: usize, unused: Duration) -> bool {
-    busy == 0 && unused >= IDLE
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn nobody_is_stopped_under_a_request_or_soon_after_one() {
-        assert!(is_idle(0, IDLE));
-        assert!(!is_idle(1, IDLE * 10));
-        assert!(!is_idle(0, IDLE - Duration::from_millis(1)));
+    #[tokio::test]
+    async fn a_start_that_panics_is_one_that_failed() {
+        let slot = Arc::new(Slot::new("shop".parse().unwrap(), 1, PathBuf::from("log")));
+        let starts = |starting: Starting| {
+            tokio::spawn(async move {
+                let _starting = starting;
+                panic!("as a start does that has a mistake in it");
+            });
+        };
+        for _ in 0..2 {
+            let Err(error) = slot.lease(starts).await else { panic!("there is no process") };
+            assert_eq!(error.failure, Failure::DoesNotStart);
+            assert_eq!(error.message, "its start was broken off");
+        }
+        // Nobody would ever be let in here if a start were still counted.
+        let (starting, served) = slot.renew().await;
+        assert!(served.is_empty());
+        starting.came(Err("it is not there".to_owned()));
+        assert_eq!(slot.serving(), 0);
     }
 }

@@ -97,7 +97,7 @@ pub(super) enum Reach {
 
 impl Instance {
     pub(super) fn new(launch: &Launch, port: u16, reach: Reach, output: Output, running: Running) -> Self {
-        Self { port, reach, output, secrets: launch.secrets(), running }
+        Self { port, reach, output, secrets: launch.secrets.clone(), running }
     }
 
     /// Opens a connection to the port that the function was told, whatever network it is in.

@@ -73,6 +73,8 @@ pub struct Launch {
     pub command: Option<Vec<String>>,
     /// The environment on top of the image's own. `PORT` and `AWS_LAMBDA_RUNTIME_API` are added to it.
     pub environment: BTreeMap<String, Secret>,
+    /// What must not be shown of what the function writes.
+    pub secrets: Vec<Secret>,
     /// Where it is to listen.
     pub port: Port,
     /// How many bytes of memory it may use; no limit where this is `None`.
@@ -83,14 +85,6 @@ pub struct Launch {
     pub log: PathBuf,
     /// How long it may take from its start until it listens.
     pub patience: Duration,
-}
-
-impl Launch {
-    /// What must not be shown of what the function writes: every value of its environment.
-    fn secrets(&self) -> Vec<Secret> {
-        let image = self.image.environment.iter().map(|(_, value)| Secret::new(value.clone()));
-        self.environment.values().cloned().chain(image).collect()
-    }
 }
 
 /// Starts instances. Clones are the same runner.

@@ -42,6 +42,7 @@ impl Ground {
             label: "shop/1".to_owned(),
             command: None,
             environment: BTreeMap::new(),
+            secrets: Vec::new(),
             port: Port::Free,
             memory: None,
             runtime: Runtime::Own,

@@ -1,8 +1,8 @@
 //! The function that tests deploy: an HTTP server out of the standard library alone.
 //!
 //! Any path answers with `ANSWER`. `/echo` answers with the request's body, piece by piece as it comes; `/request` with the
-//! request's head; `/crash` ends the process before it answers; `/never` does not answer; `/stream` sends a second piece
-//! when it hears under `/seen` that the first was seen; `/bad` answers 500; `/pid` tells the process; `/health` answers 503
+//! request's head, and so does `/slow` after a while; `/crash` ends the process before it answers; `/never` does not answer; `/stream` sends a second piece
+//! when it hears under `/seen` that the first was seen; `/held` answers then; `/bad` answers 500; `/pid` tells the process; `/health` answers 503
 //! twice before it answers 200. With `EVENTS` it takes events at that path, tells their head, and has no `/invoke`. Started with the
 //! argument `exit` it tells its `TOKEN`, if it has one, and ends; with `late` it listens only after half a second.
 
@@ -75,11 +75,20 @@ fn serve(stream: TcpStream) -> std::io::Result<()> {
                 writer.write_all(b"3\r\ntwo\r\n0\r\n\r\n")?;
                 continue;
             }
+            "/held" => {
+                println!("one is held");
+                SEEN.wait();
+                ("200 OK", head.clone())
+            }
             "/seen" => {
                 SEEN.open();
                 ("200 OK", answer.clone())
             }
             "/request" => ("200 OK", head.clone()),
+            "/slow" => {
+                std::thread::sleep(Duration::from_millis(300));
+                ("200 OK", head.clone())
+            }
             path if std::env::var("EVENTS").as_deref() == Ok(path) => ("200 OK", head.clone()),
             "/invoke" if std::env::var_os("EVENTS").is_some() => ("404 Not Found", String::new()),
             "/health" if ASKED.fetch_add(1, Ordering::SeqCst) < 2 => ("503 Service Unavailable", String::new()),

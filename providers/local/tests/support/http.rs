@@ -23,6 +23,14 @@ impl Answer {
     }
 }
 
+/// What came of a request on a connection that may have come to its end.
+pub(crate) enum Attempt {
+    /// It was answered.
+    Answered(Answer),
+    /// The connection ended before an answer began.
+    NoAnswer,
+}
+
 /// A connection that is kept.
 pub(crate) struct Connection {
     reader: BufReader<TcpStream>,
@@ -30,9 +38,23 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("it accepts connections");
-        stream.set_nodelay(true).expect("an option");
-        Self { reader: BufReader::new(stream) }
+        Self::try_open(address).expect("it accepts connections")
+    }
+
+    pub(crate) fn try_open(address: SocketAddr) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        Ok(Self { reader: BufReader::new(stream) })
+    }
+
+    /// Sends a request without a body and reads its answer. An answer that began has to come to its end.
+    pub(crate) fn attempt(&mut self, method: &str, path: &str) -> Attempt {
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: test\r\n\r\n");
+        let sent = self.reader.get_mut().write_all(head.as_bytes());
+        match sent.and_then(|()| self.reader.fill_buf().map(<[u8]>::is_empty)) {
+            Ok(false) => Attempt::Answered(self.answer(method)),
+            Ok(true) | Err(_) => Attempt::NoAnswer,
+        }
     }
 
     /// Sends what is given, and nothing else.
