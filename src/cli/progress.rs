@@ -14,6 +14,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::args::{Output, OutputArgs};
 use super::output;
+use crate::ledger::FindingCounts;
 use crate::progress::{Event, Observer, UnitName};
 use crate::push::BlobState;
 use crate::report::human::{Style, bytes};
@@ -98,7 +99,12 @@ fn sentence(event: &Event) -> Option<String> {
             Some(format!("pushed {reference} ({} sent)", bytes(*bytes_sent)))
         }
         Event::Scanning { reference } => Some(format!("waiting for the scan of {reference}")),
-        Event::Scanned { verdict: "absent", .. } => Some("scan: absent".to_owned()),
+        // Only what was scanned can be without findings.
+        Event::Scanned { verdict, findings }
+            if *verdict != "cleared" && *findings == FindingCounts::default() =>
+        {
+            Some(format!("scan: {verdict} (no scan)"))
+        }
         Event::Scanned { verdict, findings } => Some(format!("scan: {verdict} ({findings})")),
         Event::Publishing => Some("publishing a version".to_owned()),
         Event::Published { version } => Some(format!("version {version} can serve")),

@@ -172,6 +172,8 @@ fn without_a_report_the_policy_decides() {
         document["error"]["message"].as_str().unwrap().contains("the image is not scanned: there is no ")
     );
     assert!(scratch.writes().is_empty());
+    let human = scratch.run(&["deploy", "--set", "vars.version=v1"]);
+    assert!(human.stderr.contains("scan: refused (no scan)"), "{}", human.stderr);
 
     let warned = deploy(&scratch, 0, "v1", &["--set", "functions.hello.scan.on_absent=warn"]);
     assert_eq!(row(&warned)["scan"], json!({ "verdict": "absent", "findings": counts(0, 0, 0, 0, 0) }));

@@ -235,6 +235,26 @@ async fn a_request_has_the_time_that_the_function_has() {
 }
 
 #[tokio::test]
+async fn a_cold_start_is_not_taken_off_a_functions_time() {
+    let mut cloud = Cloud::start();
+    let provider = cloud.provider();
+    let shop = function(&*provider, "shop");
+    let image = image::push(cloud.registry(), &["/function", "late", "1500"], &[]);
+    let config = Config { timeout: Some(Duration::from_secs(1)), ..Config::default() };
+    let version = shop.version(&image, config).await;
+    shop.route(Routing::All(version)).await;
+    cloud.kill_and_start_again();
+    // What is still to come when the head is there comes, although the start took longer than the function may.
+    let mut connection = Connection::open(cloud.functions());
+    connection.send(b"GET /shop/live/stream HTTP/1.1\r\nhost: test\r\n\r\n");
+    assert_eq!(connection.head().0, 200);
+    assert_eq!(connection.piece().as_deref(), Some(&b"one"[..]));
+    assert_eq!(get(cloud.functions(), "/shop/live/seen").status, 200);
+    assert_eq!(connection.piece().as_deref(), Some(&b"two"[..]));
+    assert_eq!(connection.piece(), None);
+}
+
+#[tokio::test]
 async fn an_invocation_knows_how_long_each_version_may_take() {
     let cloud = Cloud::start();
     let one = shop(&cloud, Config { timeout: Some(Duration::from_secs(1)), ..Config::default() }).await;

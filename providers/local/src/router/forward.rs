@@ -92,8 +92,9 @@ impl Router {
         mut request: Request,
     ) -> Result<Response, RouterError> {
         *request.version_mut() = axum::http::Version::HTTP_11;
-        let (begun, timeout) = (Instant::now(), target.timeout);
         let lease = self.instances.lease(slot).await.inspect_err(|error| count_failed_start(slot, error))?;
+        // A function's time is its own: how long it took to start is not taken off it.
+        let (begun, timeout) = (Instant::now(), target.timeout);
         let late = || {
             let message = format!("{}@{} did not answer within {timeout:?}", target.function, target.number);
             slot.error(Failure::Timeout, message)

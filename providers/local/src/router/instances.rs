@@ -229,6 +229,7 @@ impl Instances {
         }
         self.stopping.close();
         self.stopping.wait().await;
+        self.runner.end().await;
     }
 
     /// What was counted, a row per version that was called or runs, in the order of names and numbers.

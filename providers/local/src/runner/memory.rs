@@ -4,13 +4,16 @@
 //! ours to write, which an ordinary user mostly has not. So a function can go beyond its limit for a moment.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
 /// How often a function is looked at that is far from its limit, and one that is near.
 const CALM: Duration = Duration::from_millis(200);
 const CLOSE: Duration = Duration::from_millis(20);
+
+/// A look that takes long, as at a thousand processes, is followed by a rest of so many times that.
+const REST: u32 = 9;
 
 /// The most processes that are looked at: more than a function may have.
 const PROCESSES: usize = 4096;
@@ -26,6 +29,7 @@ pub(super) enum Look {
 
 /// Looks at all that descends from `init`, which itself does not count.
 pub(super) fn look(init: Pid, limit: u64) -> Look {
+    let begun = Instant::now();
     let processes = descendants(init);
     let sum = |of: fn(Pid) -> u64| processes.iter().map(|process| of(*process)).sum::<u64>();
     let resident = sum(resident);
@@ -33,7 +37,13 @@ pub(super) fn look(init: Pid, limit: u64) -> Look {
     if resident > limit && sum(share) > limit {
         return Look::Beyond;
     }
-    Look::Within(if resident > limit / 2 { CLOSE } else { CALM })
+    Look::Within(pause(resident, limit, begun.elapsed()))
+}
+
+/// How long to wait after a look that took so long.
+fn pause(resident: u64, limit: u64, took: Duration) -> Duration {
+    let pause = if resident > limit / 2 { CLOSE } else { CALM };
+    pause.max(took * REST)
 }
 
 /// Every process below `init`. One that comes or goes meanwhile may be missed.
@@ -88,6 +98,13 @@ mod tests {
         let status = "VmRSS:\t 9999 kB\nRssAnon:\t    100 kB\nRssFile:\t 50 kB\nRssShmem:\t 20 kB\n";
         assert_eq!(sum_of(status, &["RssAnon:", "RssShmem:"]), 120 * 1024);
         assert_eq!(sum_of("RssAnon: many\n", &["RssAnon:"]), 0);
+    }
+
+    #[test]
+    fn a_look_that_takes_long_does_not_come_often() {
+        assert_eq!(pause(1, 100, Duration::from_millis(1)), CALM);
+        assert_eq!(pause(60, 100, Duration::from_millis(1)), CLOSE);
+        assert_eq!(pause(60, 100, Duration::from_millis(30)), Duration::from_millis(270));
     }
 
     #[test]

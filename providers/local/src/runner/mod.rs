@@ -130,6 +130,12 @@ impl Runner {
         self.roots.retain(images).await
     }
 
+    /// Ends what would outlive this process: containers of starts that are still under way. Nothing starts in an engine
+    /// after this.
+    pub async fn end(&self) {
+        self.engines.end().await;
+    }
+
     /// What isolation instances get.
     pub fn isolation(&self) -> &Isolation {
         &self.isolation

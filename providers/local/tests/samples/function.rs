@@ -4,7 +4,8 @@
 //! request's head, and so does `/slow` after a while; `/crash` ends the process before it answers; `/never` does not answer; `/stream` sends a second piece
 //! when it hears under `/seen` that the first was seen; `/held` answers then; `/bad` answers 500; `/pid` tells the process; `/health` answers 503
 //! twice before it answers 200. With `EVENTS` it takes events at that path, tells their head, and has no `/invoke`. Started with the
-//! argument `exit` it tells its `TOKEN`, if it has one, and ends; with `late` it listens only after half a second.
+//! argument `exit` it tells its `TOKEN`, if it has one, and ends; with `late` it listens only after half a second, or after as
+//! many milliseconds as the next argument says.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -21,7 +22,8 @@ fn main() {
         std::process::exit(3);
     }
     if std::env::args().nth(1).as_deref() == Some("late") {
-        std::thread::sleep(Duration::from_millis(500));
+        let stated = std::env::args().nth(2).map(|number| number.parse().expect("a number"));
+        std::thread::sleep(Duration::from_millis(stated.unwrap_or(500)));
     }
     let port: u16 = std::env::var("PORT").expect("PORT").parse().expect("a port");
     println!("listening on {port}");

@@ -21,23 +21,27 @@ struct Run {
     tool: Tool,
     /// Left out by a tool that did not come to look.
     results: Option<Vec<Found>>,
-    #[serde(default)]
-    invocations: Vec<Invocation>,
-    #[serde(default)]
-    properties: Properties,
+    invocations: Option<Vec<Invocation>>,
+    properties: Option<Properties>,
 }
 
 #[derive(Deserialize)]
 struct Tool {
     driver: Driver,
+    /// Where a tool is made of parts, the rules may be theirs.
+    extensions: Option<Vec<Extension>>,
+}
+
+#[derive(Deserialize)]
+struct Extension {
+    rules: Option<Vec<Rule>>,
 }
 
 #[derive(Deserialize)]
 struct Driver {
     name: String,
     version: Option<String>,
-    #[serde(default)]
-    rules: Vec<Rule>,
+    rules: Option<Vec<Rule>>,
 }
 
 #[derive(Deserialize)]
@@ -68,8 +72,28 @@ struct Text {
 #[serde(rename_all = "camelCase")]
 struct Found {
     rule_id: Option<String>,
-    rule_index: Option<usize>,
+    /// Among the driver's rules; -1 is none of them.
+    rule_index: Option<i64>,
+    rule: Option<Pointer>,
+    kind: Option<String>,
     message: Text,
+}
+
+/// A rule by its name. By its number it is one of some part's, which is not followed.
+#[derive(Deserialize)]
+struct Pointer {
+    id: Option<String>,
+}
+
+impl Found {
+    fn rule_id(&self) -> Option<&str> {
+        self.rule_id.as_deref().or_else(|| self.rule.as_ref()?.id.as_deref())
+    }
+
+    /// Whether it is a finding: some tools tell what they looked at and found in order, too.
+    fn is_one(&self) -> bool {
+        !matches!(self.kind.as_deref(), Some("pass" | "notApplicable"))
+    }
 }
 
 #[derive(Deserialize)]
@@ -92,11 +116,15 @@ pub(super) fn read(document: Document) -> Read {
     let (mut scanned, mut names, mut findings) = (None, Vec::new(), Vec::new());
     let mut failed = None;
     for run in document.runs {
-        let Driver { name, version, rules } = run.tool.driver;
-        run.properties.repo_digests.iter().flatten().for_each(|text| subjects.manifest(text));
-        run.properties.image_id.iter().for_each(|text| subjects.config(text));
-        scanned = scanned.max(run.invocations.iter().filter_map(|invocation| invocation.end_time_utc).max());
-        if run.invocations.iter().any(|invocation| invocation.execution_successful == Some(false)) {
+        let Tool { driver: Driver { name, version, rules }, extensions } = run.tool;
+        let theirs = extensions.into_iter().flatten().filter_map(|extension| extension.rules);
+        let rules: Vec<Rule> = rules.into_iter().chain(theirs).flatten().collect();
+        let (properties, invocations) =
+            (run.properties.unwrap_or_default(), run.invocations.unwrap_or_default());
+        properties.repo_digests.iter().flatten().for_each(|text| subjects.manifest(text));
+        properties.image_id.iter().for_each(|text| subjects.config(text));
+        scanned = scanned.max(invocations.iter().filter_map(|invocation| invocation.end_time_utc).max());
+        if invocations.iter().any(|invocation| invocation.execution_successful == Some(false)) {
             failed = Some(format!("{name} says that it did not come to its end"));
         }
         match run.results {
@@ -117,10 +145,10 @@ pub(super) fn read(document: Document) -> Read {
 fn with_rules(results: Vec<Found>, rules: &[Rule]) -> Vec<ScanFinding> {
     let by_id: HashMap<&str, &Rule> = rules.iter().map(|rule| (rule.id.as_str(), rule)).collect();
     let rule_of = |found: &Found| {
-        let named = found.rule_id.as_deref().and_then(|id| by_id.get(id).copied());
-        named.or_else(|| rules.get(found.rule_index?))
+        let named = found.rule_id().and_then(|id| by_id.get(id).copied());
+        named.or_else(|| rules.get(usize::try_from(found.rule_index?).ok()?))
     };
-    results.iter().map(|found| finding(found, rule_of(found))).collect()
+    results.iter().filter(|found| found.is_one()).map(|found| finding(found, rule_of(found))).collect()
 }
 
 fn finding(found: &Found, rule: Option<&Rule>) -> ScanFinding {
@@ -134,7 +162,7 @@ fn finding(found: &Found, rule: Option<&Rule>) -> ScanFinding {
         (severity, _) => severity,
     };
     let package = line(&["Package", "PackageName"]).unwrap_or_default();
-    let rule_id = found.rule_id.as_deref().or_else(|| rule.map(|rule| rule.id.as_str()));
+    let rule_id = found.rule_id().or_else(|| rule.map(|rule| rule.id.as_str()));
     ScanFinding {
         id: id(rule_id.unwrap_or("unnamed"), &package),
         severity,

@@ -233,6 +233,30 @@ fn sarif_is_understood() {
 }
 
 #[test]
+fn sarif_may_name_its_rules_in_every_way_and_tell_what_is_in_order() {
+    let rule = json!({ "id": "CVE-2025-9", "properties": { "security-severity": "9.8" } });
+    let message = json!({ "text": "bad" });
+    for (driver, extensions, result) in [
+        (json!([rule]), json!(null), json!({ "ruleId": "CVE-2025-9", "ruleIndex": -1, "message": message })),
+        (json!([rule]), json!(null), json!({ "rule": { "id": "CVE-2025-9" }, "message": message })),
+        (json!([rule]), json!(null), json!({ "ruleIndex": 0, "kind": "fail", "message": message })),
+        (json!(null), json!([{ "rules": [rule] }]), json!({ "ruleId": "CVE-2025-9", "message": message })),
+    ] {
+        let passed = json!({ "ruleId": "CVE-2025-9", "kind": "pass", "message": message });
+        let report = json!({ "version": "2.1.0", "runs": [{
+            "tool": { "driver": { "name": "a", "rules": driver }, "extensions": extensions },
+            "invocations": null,
+            "properties": null,
+            "results": [passed, result],
+        }] });
+        let findings = findings(understood(&report).unwrap());
+        let [finding] = &findings[..] else { panic!("{findings:?}") };
+        let severity = (finding.id.as_str(), finding.severity);
+        assert_eq!(severity, ("CVE-2025-9", ScanSeverity::Critical), "{report}");
+    }
+}
+
+#[test]
 fn what_is_no_report_is_said_to_be_none() {
     for (text, known) in [
         ("", false),

@@ -8,6 +8,7 @@ mod client;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -19,6 +20,7 @@ use hyper::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
+use tokio::sync::RwLock;
 
 use super::Launch;
 use super::error::StartError;
@@ -27,8 +29,9 @@ use super::launch;
 use crate::registry::{Registry, StoredImage};
 use client::Client;
 
-/// The label of a container: which cloud it belongs to.
+/// The labels of a container: which cloud it belongs to, and which daemon of that cloud's made it.
 const LABEL: &str = "longshore.cloud";
+const MAKER: &str = "longshore.daemon";
 /// In the runner's directory: the sockets of the engines that were used, a line each.
 const USED: &str = "engines";
 /// How long an engine may take for one of the small things asked of it.
@@ -97,6 +100,26 @@ impl Runtime {
 pub(super) struct Engines {
     directory: PathBuf,
     registry: Registry,
+    /// Tells our containers from those of earlier daemons.
+    maker: String,
+    /// Shared by all who make containers; whoever ends this waits for them.
+    making: RwLock<Life>,
+}
+
+/// Whether containers may still be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Open,
+    Ended,
+}
+
+/// Whose containers are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Made {
+    /// Those of earlier daemons.
+    Earlier,
+    /// All.
+    ByAny,
 }
 
 /// A container that runs.
@@ -126,42 +149,68 @@ struct Created {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
+struct Listed {
+    id: String,
+    labels: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
 struct Waited {
     status_code: i64,
 }
 
 impl Engines {
     pub(super) fn new(directory: &Path, registry: Registry) -> Self {
-        Self { directory: directory.to_owned(), registry }
+        let maker = format!("{} {}", std::process::id(), jiff::Timestamp::now());
+        Self { directory: directory.to_owned(), registry, maker, making: RwLock::new(Life::Open) }
+    }
+
+    /// Makes no container any more, and removes those that are left: of starts that nobody waits for now.
+    pub(super) async fn end(&self) {
+        match tokio::time::timeout(PATIENCE, self.making.write()).await {
+            Ok(mut life) => *life = Life::Ended,
+            Err(_) => tracing::warn!("an engine does not come to make a container: it may be left behind"),
+        }
+        self.remove(Made::ByAny).await;
+    }
+
+    /// Removes the containers that earlier daemons of this directory left behind. Ours may be starting meanwhile.
+    pub(super) async fn remove_orphans(&self) {
+        self.remove(Made::Earlier).await;
     }
 
     fn label(&self) -> String {
         format!("{LABEL}={}", self.directory.display())
     }
 
-    /// Removes the containers that an earlier process with this directory left behind.
-    pub(super) async fn remove_orphans(&self) {
+    async fn remove(&self, made: Made) {
         let used = std::fs::read_to_string(self.directory.join(USED)).unwrap_or_default();
         for socket in used.lines() {
             let client = Client::new(socket.into());
-            match tokio::time::timeout(PATIENCE, self.remove_all(&client)).await {
+            match tokio::time::timeout(PATIENCE, self.remove_from(&client, made)).await {
                 Ok(Ok(0)) => {}
-                Ok(Ok(count)) => tracing::info!("{socket}: {count} containers of an earlier daemon removed"),
-                Ok(Err(error)) => {
-                    tracing::warn!("{socket}: containers may be left of an earlier daemon: {error}")
+                Ok(Ok(count)) => {
+                    tracing::info!("{socket}: {count} containers that were left behind are removed")
                 }
-                Err(_) => tracing::warn!("{socket}: containers may be left of an earlier daemon: no answer"),
+                Ok(Err(error)) => {
+                    tracing::warn!("{socket}: containers may be left behind: {error}")
+                }
+                Err(_) => tracing::warn!("{socket}: containers may be left behind: no answer"),
             }
         }
     }
 
-    async fn containers(&self, client: &Client) -> io::Result<Vec<Created>> {
+    async fn containers(&self, client: &Client) -> io::Result<Vec<Listed>> {
         let filters = percent(&json!({ "label": [self.label()] }).to_string());
         client.fetch(Method::GET, &format!("/containers/json?all=1&filters={filters}")).await
     }
 
-    async fn remove_all(&self, client: &Client) -> io::Result<usize> {
-        let containers = self.containers(client).await?;
+    async fn remove_from(&self, client: &Client, made: Made) -> io::Result<usize> {
+        let mut containers = self.containers(client).await?;
+        if made == Made::Earlier {
+            containers.retain(|container| container.labels.get(MAKER) != Some(&self.maker));
+        }
         for container in &containers {
             remove(client, &container.id).await?;
         }
@@ -201,7 +250,7 @@ impl Engines {
     }
 
     /// Starts a container of `launch`, with `told` in its environment and its output going to `output`. When it fails, or is
-    /// dropped half way, the next start of this runner removes what is left.
+    /// dropped half way, the end of this runner, or its next start, removes what is left.
     pub(super) async fn start(
         &self,
         runtime: Runtime,
@@ -217,6 +266,10 @@ impl Engines {
         };
         let name = self.load(&client, &launch.image).await.map_err(failed("loading the image"))?;
         let document = self.document(launch, told, network, &name)?;
+        let making = self.making.read().await;
+        if *making == Life::Ended {
+            return Err(failed("making a container")(io::Error::other("this cloud is ending")));
+        }
         let created: Created =
             client.post("/containers/create", &document).await.map_err(failed("making a container"))?;
         let mut container = Container { client, id: created.id, pid: 0, address: None };
@@ -271,7 +324,7 @@ impl Engines {
         let mut document = json!({
             "Image": name,
             "Env": environment,
-            "Labels": { LABEL: label, "longshore.function": launch.label },
+            "Labels": { LABEL: label, MAKER: self.maker, "longshore.function": launch.label },
             "ExposedPorts": exposed,
             "HostConfig": {
                 "NetworkMode": mode,

@@ -97,8 +97,26 @@ async fn versions_in_an_engine_may_listen_on_one_port_and_none_is_left_behind() 
         assert_eq!(left_by(&ground, runtime).await, 1);
         // As after the end of a daemon that could not clean up: the next one does.
         std::mem::forget(instances.remove(0));
+        ground.runner.engines.remove_orphans().await;
+        assert_eq!(left_by(&ground, runtime).await, 1, "it is no earlier daemon's");
         let engines = Engines::new(&ground.path("roots"), ground.served.registry.clone());
         engines.remove_orphans().await;
+        assert_eq!(left_by(&ground, runtime).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_container_whose_start_nobody_waits_for_goes_with_the_daemon_and_no_other_is_made() {
+    for runtime in engines().await {
+        let ground = Ground::new().await;
+        let mut launch = ground.launch(&Image::function(&["serve"])).await;
+        launch.runtime = runtime;
+        std::mem::forget(ground.runner.start(&launch).await.unwrap());
+        assert_eq!(left_by(&ground, runtime).await, 1);
+        ground.runner.end().await;
+        assert_eq!(left_by(&ground, runtime).await, 0);
+        let error = ground.runner.start(&launch).await.unwrap_err().to_string();
+        assert!(error.contains("this cloud is ending"), "{error}");
         assert_eq!(left_by(&ground, runtime).await, 0);
     }
 }

@@ -238,7 +238,9 @@ fn lay_one(
 }
 
 fn too_much(most: u64) -> Refused {
-    Refused::new(format!("the image unpacks to more than {most} bytes, which is what it may have here"))
+    Refused::new(format!(
+        "the image unpacks to more than {most} bytes: it may have 10 GiB, and nine tenths of what is free on the disk"
+    ))
 }
 
 /// The bytes in the registry, hashed and counted.
