@@ -159,12 +159,12 @@ pub(super) async fn open_image(
         platform: platform.clone(),
         profile: profile.name,
     };
-    let open = async {
+    let open = Box::pin(async {
         let image = image::open_for(wish.source.clone(), around).await?;
         let order = Order { profile, platform, attestations: Attestations::Drop };
         let Shaped { image, .. } = context.shaper.shape(image, &order).await?;
         Ok(image)
-    };
+    });
     let image = context.images.opened(taken, open).await?;
     landing.image = Some(Landed {
         source: Some(wish.source_text.clone()),

@@ -111,7 +111,7 @@ async fn go(
         if build == Build::Skip && unit.build.is_some() {
             landing.notes.push("the `build:` hook was not run (--with-build runs it)".to_owned());
         }
-        let arrival = one(subject, &wish, before, &context, landing).await?;
+        let arrival = Box::pin(one(subject, &wish, before, &context, landing)).await?;
         Ok(if mode == Mode::Rehearsal { rehearsal::planned(arrival) } else { arrival })
     });
     Ok(rows::answer(done.await, Outcome::Unchanged))

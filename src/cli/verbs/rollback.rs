@@ -15,7 +15,7 @@ pub(super) async fn rollback(args: &RollbackArgs, output: &OutputArgs) -> Result
     let context = context(output, mode, args.message.as_deref())?;
     let seats = seats(&context, &args.subject, Wake::Existing).await?;
     let done = work(seats, Asked::Back, async |subject, _, landing| {
-        back(subject, args.to.as_ref(), earnest, &context, landing).await
+        Box::pin(back(subject, args.to.as_ref(), earnest, &context, landing)).await
     })
     .await;
     Ok(rows::answer(done, Outcome::ReturnedAsAsked))
