@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use push_support::have;
+use push_support::layout::noise;
 use push_support::registry::{Auth, Registry, Transport};
 use serde_json::{Value, json};
 
@@ -116,7 +117,7 @@ fn pushes_and_reads_back(engine: &str, home: &Path, name: &str, id: &str) {
 
 #[test]
 fn an_image_in_dockers_daemon_arrives() {
-    if !have("dockerd") || !have("docker-registry") || !have("skopeo") || !may_mount() {
+    if !have("dockerd") || !have("curl") || !have("docker-registry") || !have("skopeo") || !may_mount() {
         return;
     }
     let home = tempfile::tempdir().unwrap();
@@ -227,6 +228,83 @@ impl Scripted {
 fn inspected() -> Vec<u8> {
     let id = format!("sha256:{}", "1".repeat(64));
     serde_json::to_vec(&json!({"Id": id, "Size": 5})).unwrap()
+}
+
+/// How an engine names the files of an image that it saves.
+#[derive(Clone, Copy)]
+enum Saves {
+    /// Since Docker 25.
+    ByDigest,
+    /// Before.
+    ByFolder,
+}
+
+/// What `docker save` writes of an image of these plain layers; each is stored as the second of its pair.
+fn saved(how: Saves, layers: &[(&[u8], &[u8])]) -> Vec<u8> {
+    let hex = |bytes: &[u8]| longshore::image::digest_of(bytes).hex().to_owned();
+    let diff_ids: Vec<_> = layers.iter().map(|(layer, _)| format!("sha256:{}", hex(layer))).collect();
+    let config = json!({"os": "linux", "architecture": "amd64", "config": {"Cmd": ["/run"]},
+        "rootfs": {"type": "layers", "diff_ids": diff_ids}});
+    let config = serde_json::to_vec(&config).unwrap();
+    let (config_at, layer_at): (String, fn(&str) -> String) = match how {
+        Saves::ByDigest => (format!("blobs/sha256/{}", hex(&config)), |hex| format!("blobs/sha256/{hex}")),
+        Saves::ByFolder => (format!("{}.json", hex(&config)), |hex| format!("{hex}/layer.tar")),
+    };
+    let paths: Vec<_> = layers.iter().map(|(layer, _)| layer_at(&hex(layer))).collect();
+    let manifest = json!([{"Config": config_at, "RepoTags": ["shop/app:1"], "Layers": paths}]);
+    let manifest = serde_json::to_vec(&manifest).unwrap();
+    let mut files = vec![(config_at.as_str(), &config[..]), ("manifest.json", &manifest[..])];
+    files.extend(paths.iter().map(String::as_str).zip(layers.iter().map(|(_, stored)| *stored)));
+    let mut builder = tar::Builder::new(Vec::new());
+    for (path, bytes) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, path, bytes).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+#[test]
+fn of_an_image_whose_top_layer_changed_only_that_layer_is_compressed_and_sent() {
+    if !have("docker-registry") || !have("skopeo") {
+        return;
+    }
+    for how in [Saves::ByDigest, Saves::ByFolder] {
+        let home = tempfile::tempdir().unwrap();
+        let registry = Registry::start(&Auth::Open, &Transport::Http);
+        let base = layer("base", &noise(3 << 20, 1));
+        let (old, new) = (layer("top", b"one"), layer("top", b"two"));
+        // The second time the base holds other bytes: whoever compressed or sent them would be found out.
+        let scribbled = vec![0; base.len()];
+        let first = saved(how, &[(&base, &base), (&old, &old)]);
+        let second = saved(how, &[(&base, &scribbled), (&new, &new)]);
+        let mut told = Vec::new();
+        for (archive, tag) in [(first, "v1"), (second, "v2")] {
+            let engine = Scripted::start(move |path| {
+                if path.contains("/json") { (200, inspected()) } else { (200, archive.clone()) }
+            });
+            let to = format!("{}/app:{tag}", registry.host);
+            let pushed = longshore(
+                &engine.host,
+                home.path(),
+                &["push", "docker-daemon:shop/app:1", &to, "--output", "json"],
+            );
+            let row = document(&pushed)["images"][0].clone();
+            assert_eq!(row["outcome"], "arrived", "{row:#}");
+            told.push((row["blobs"].clone(), row["bytes_sent"].as_u64().unwrap()));
+        }
+        assert_eq!(told[0].0, json!({"sent": 3, "mounted": 0, "present": 0}));
+        assert_eq!(
+            told[1].0,
+            json!({"sent": 2, "mounted": 0, "present": 1}),
+            "the top and the configuration"
+        );
+        assert!(told[0].1 > 3 << 20 && told[1].1 < 4096, "{told:?}");
+        // Whole, and with the base's own bytes: skopeo compares every digest.
+        let copied = tempfile::tempdir().unwrap();
+        registry.copy_out("app:v2", copied.path());
+    }
 }
 
 #[test]

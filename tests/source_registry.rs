@@ -12,7 +12,7 @@ use longshore::image::{
     Blob, Child, Context, Image, ImageError, ImageErrorKind, Kind, Role, World, digest_of, open_for,
 };
 use longshore::push::{Registries, Sender, Silent, push};
-use longshore::registry::Sessions;
+use longshore::registry::{RegistryErrorKind, Sessions};
 use longshore_contract::{Calls, Service};
 use longshore_wire::{Backoff, Client, Limits};
 use push_support::layout::{Layout, noise};
@@ -193,6 +193,48 @@ async fn a_layer_that_breaks_off_for_ever_is_an_error_that_says_so() {
     let image = open(&peer.reference("app:1"), None, &world()).await.unwrap();
     let error = read(&layers(&image)[0]).await.unwrap_err();
     assert!(error.to_string().contains("(tried 4 times)"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_falls_silent_while_it_is_pushed_from_has_refused_nothing() {
+    let one = One::new(SIZE);
+    let peer = Peer::start(move |asked| {
+        let said = one.says(asked);
+        if one.is_layer(asked) { said.cut(0) } else { said }
+    });
+    let image = open(&peer.reference("app:1"), None, &world()).await.unwrap();
+    let registries = Registries::new(Client::with_certificates_in(limits(), Vec::new()), Box::new(Sender));
+    let to = push_support::double::Double::honest().await;
+    let place = anonymous(&to.reference("copy:v1"));
+    let error =
+        push(&registries, &image, &place, Verify::Size, &Calls::default(), &Silent).await.unwrap_err();
+    assert_eq!((error.kind, error.is_refusal()), (RegistryErrorKind::Unavailable, false), "{error}");
+    assert!(error.message.contains("pull from 127.0.0.1"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_goes_to_another_repository_of_its_registry_is_taken_over_there() {
+    if missing() {
+        return;
+    }
+    let registry = Registry::start(&Auth::Open, &Transport::Http);
+    let layout = Layout::with_layers(&[&noise(1 << 20, 1), &noise(1 << 20, 2)]);
+    let image = push_support::open(layout.path()).unwrap();
+    let registries = || Registries::new(Client::with_certificates_in(limits(), Vec::new()), Box::new(Sender));
+    let place = anonymous(&format!("{}/team/app:v1", registry.host));
+    push(&registries(), &image, &place, Verify::Size, &Calls::default(), &Silent).await.unwrap();
+
+    // Nobody remembers that push: the source itself says where its layers are.
+    let read = Calls::default();
+    let source = format!("{}/team/app:v1", registry.host);
+    let found = open(&source, None, &world().counting(&read)).await.unwrap();
+    let opened = read.to(Service::Registry);
+    let place = anonymous(&format!("{}/copy:v1", registry.host));
+    let pushed = push(&registries(), &found, &place, Verify::Size, &Calls::default(), &Silent).await.unwrap();
+    // The configuration is in memory and small.
+    assert_eq!((pushed.blobs.mounted, pushed.blobs.sent), (2, 1));
+    assert_eq!(read.to(Service::Registry), opened, "no layer was read");
+    assert_eq!(registry.digest_by_skopeo("copy:v1", None), image.digest.to_string());
 }
 
 #[tokio::test(flavor = "multi_thread")]

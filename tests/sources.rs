@@ -123,6 +123,71 @@ async fn what_podman_holds_arrives_everywhere() {
     everywhere(&daemon).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_buildx_vouches_with_is_kept_beside_the_image_which_stays_what_it_was() {
+    let Some(destination) = Destination::start(Kind::Local).await else { return };
+    for (name, platform) in [
+        ("buildx-provenance-min", "linux/amd64"),
+        ("buildx-provenance-max", "linux/amd64"),
+        ("buildx-two-platforms-provenance-max", "linux/arm64"),
+    ] {
+        let file = table::recorded().join(format!("{name}.oci.tar"));
+        let expected = expected::Expected::of_layout(&file, None, Some(platform));
+        let reference = format!("{}/vouched/{name}:v1", destination.host);
+        let source = format!("oci-archive:{}", file.display());
+        let row = destination
+            .push(&["push", &source, &reference, "--platform", platform, "--keep-attestations"])
+            .unwrap_or_else(|why| panic!("{name}: {why}"));
+        let digest = digest_of(&row).expect("a digest");
+        assert_eq!(Some(digest.as_str()), expected.digest(), "{name}");
+        let kept = row["image"]["changed"].as_array().expect("changes").iter();
+        let kept = kept.filter(|change| change["what"] == "attestation kept beside the image").count();
+        assert_eq!(kept, 1, "{name}: {row:#}");
+
+        // Found as anybody finds it, and whole.
+        let referrers = got(&destination.host, &format!("/v2/vouched/{name}/referrers/{digest}"));
+        let referrers: Value = serde_json::from_str(&referrers).expect("an index");
+        let [referrer] = referrers["manifests"].as_array().expect("entries").as_slice() else {
+            panic!("{name}: {referrers:#}")
+        };
+        assert_eq!(referrer["artifactType"], "application/vnd.docker.attestation.manifest.v1+json");
+        let beside =
+            format!("/v2/vouched/{name}/manifests/{}", referrer["digest"].as_str().expect("a digest"));
+        let manifest: Value = serde_json::from_str(&got(&destination.host, &beside)).expect("a manifest");
+        assert_eq!(manifest["subject"]["digest"], digest.as_str());
+        for statement in manifest["layers"].as_array().expect("layers") {
+            let at = format!("/v2/vouched/{name}/blobs/{}", statement["digest"].as_str().expect("a digest"));
+            let text = got(&destination.host, &at);
+            assert_eq!(
+                longshore::image::digest_of(text.as_bytes()).to_string(),
+                statement["digest"].as_str().unwrap()
+            );
+            let said: Value = serde_json::from_str(&text).expect("a statement");
+            let about = said["subject"][0]["digest"]["sha256"].as_str();
+            assert!(about.is_none_or(|hex| digest.ends_with(hex)), "{name}: {about:?}");
+        }
+
+        // And again it is all there.
+        let again = destination
+            .push(&["push", &source, &reference, "--platform", platform, "--keep-attestations"])
+            .expect("it is pushed");
+        assert_eq!(again["outcome"], "unchanged", "{again:#}");
+    }
+}
+
+/// What a registry that speaks plain http answers to a GET.
+fn got(host: &str, path: &str) -> String {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(host).expect("it listens");
+    let request = format!("GET {path} HTTP/1.0\r\nhost: {host}\r\naccept: */*\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("it is sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    assert!(head.contains(" 200 "), "{path}: {head}");
+    body.to_owned()
+}
+
 async fn everywhere(daemon: &daemons::Daemon) {
     for kind in [Kind::Open, Kind::Basic, Kind::Token, Kind::Tls, Kind::Local] {
         if let Some(mut to) = Destination::start(kind).await {

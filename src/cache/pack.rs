@@ -120,7 +120,10 @@ impl Cache {
         if folder.is_some() && matches!(result, Err(PackError::Write { .. })) {
             result = pack_into(None, packing, &open);
         }
-        if let Err(error) = self.keep_limit() {
+        // Where nothing can be kept there is nothing to keep small, and that is told already.
+        if folder.is_some()
+            && let Err(error) = self.keep_limit()
+        {
             tracing::warn!(%error, "the cache cannot be kept to its limit");
         }
         result

@@ -22,7 +22,7 @@ use std::time::Instant;
 use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::manifest::Mistakes;
-use crate::report::{Body, Fault, Outcome, Report};
+use crate::report::{Body, CallCounts, Fault, Outcome, Report};
 use args::{Cli, Color, Output, OutputArgs, Verb};
 
 /// What a verb came to.
@@ -125,7 +125,7 @@ fn empty(command: &str) -> Body {
         "deploy" | "rollback" | "resume" | "promote" | "abort" | "plan" | "status" => {
             Body::Functions { run: None, functions: Vec::new() }
         }
-        "push" => Body::Images { images: Vec::new() },
+        "push" => Body::Images { images: Vec::new(), source_calls: CallCounts::default() },
         "scan" => Body::Scans { images: Vec::new() },
         "history" => Body::History { runs: Vec::new() },
         "check" => Body::Findings { checks: Vec::new() },

@@ -19,7 +19,7 @@ use crate::image::World;
 use crate::ledger::{Audit, Ledger};
 use crate::manifest::{self, Deployment, KnownProvider, ProcessFacts, Unit};
 use crate::pipeline::rehearsal::{self, ImpatientClock};
-use crate::pipeline::{Arrival, Context, Failure, Landing, Subject};
+use crate::pipeline::{Arrival, Context, Failure, Images, Landing, Subject};
 use crate::providers;
 use crate::push::{Recorder, Registries, Sender, Writes};
 use crate::report::{FunctionRow, Outcome};
@@ -64,6 +64,7 @@ pub(super) fn context(args: &OutputArgs, mode: Mode, message: Option<&str>) -> R
             Mode::Rehearsal => rehearsal::observer(observer),
         },
         world: World::from_environment(registries.sessions().clone(), cache.clone()),
+        images: Images::default(),
         shaper: Shaper::new(cache),
         registries: Arc::new(registries),
     })

@@ -106,9 +106,8 @@ impl Archive {
 
 /// What reading an archive came to.
 pub(super) fn of_reading(name: &str, what: &str, error: &io::Error) -> ImageError {
-    // What an adapter knows better travels inside.
-    if let Some(told) = error.get_ref().and_then(|inner| inner.downcast_ref::<ImageError>()) {
-        return told.clone();
+    if let Some(told) = ImageError::told_in(name, error) {
+        return told;
     }
     match error.kind() {
         io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof => {

@@ -197,6 +197,13 @@ impl<'a> Shelf<'a> {
 }
 
 impl ImageError {
+    /// What whoever was asked for some bytes of `name` said, where that travels inside `error`.
+    pub(crate) fn told_in(name: &str, error: &std::io::Error) -> Option<Self> {
+        let inner = error.get_ref()?;
+        let told = inner.downcast_ref::<Self>().cloned();
+        told.or_else(|| inner.downcast_ref().map(|said| Self::of_registry(name, said)))
+    }
+
     /// From what a registry said while the image `name` was read out of it.
     pub(super) fn of_registry(name: &str, error: &RegistryError) -> Self {
         let kind = match error.kind {

@@ -51,8 +51,13 @@ impl Image {
     }
 
     fn save_blobs(&self, blobs: &Path, written: &mut BTreeSet<Digest>) -> Result<(), ImageError> {
-        let failed = |digest: &Digest, error: &io::Error| {
-            ImageError::io(&self.source, &format!("{} ({digest})", blobs.display()), error)
+        let failed = |digest: &Digest, error: &io::Error| match error.kind() {
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+                ImageError::new(ImageErrorKind::Corrupt, &self.source, format!("blob {digest}: {error}"))
+            }
+            _ => ImageError::told_in(&self.source, error).unwrap_or_else(|| {
+                ImageError::io(&self.source, &format!("{} ({digest})", blobs.display()), error)
+            }),
         };
         match &self.kind {
             Kind::Manifest(parts) => {

@@ -8,7 +8,6 @@ use serde::Deserialize;
 use super::document::{self, Descriptor, Listed, REFERENCE_NAME};
 use super::error::{ImageError, ImageErrorKind};
 use super::{Blob, Child, Content, Image, Kind, Manifest, Origin, Role, digest_of};
-use crate::registry::RegistryError;
 
 /// An OCI image layout, wherever it is kept.
 pub(super) trait Store {
@@ -276,9 +275,8 @@ fn corrupt(store: &dyn Store, message: String) -> ImageError {
 
 /// What reading a blob that is there came to.
 fn damaged(store: &dyn Store, what: &str, error: &std::io::Error) -> ImageError {
-    // What a registry said travels inside.
-    if let Some(said) = error.get_ref().and_then(|inner| inner.downcast_ref::<RegistryError>()) {
-        return ImageError::of_registry(store.name(), said);
+    if let Some(told) = ImageError::told_in(store.name(), error) {
+        return told;
     }
     match error.kind() {
         std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use longshore_contract::{Config, Digest, Function, Platform, Qualifier, RunId, Severity, Tag, Version};
 
 use super::facts;
+use super::images::Taken;
 use super::stages::{self, Stage};
 use super::{Arrival, Context, Failure, Landed, Landing, Subject, none_open};
 use crate::image::{self, Image, ImageSource};
@@ -151,9 +152,20 @@ pub(super) async fn open_image(
         platform: platform.clone(),
         world: context.world_of(subject),
     };
-    let image = image::open_for(wish.source.clone(), around).await?;
-    let order = Order { profile: subject.provider.profile(), platform, attestations: Attestations::Drop };
-    let Shaped { image, .. } = context.shaper.shape(image, &order).await?;
+    let profile = subject.provider.profile();
+    let taken = Taken {
+        source: wish.source.clone(),
+        directory: wish.directory.clone(),
+        platform: platform.clone(),
+        profile: profile.name,
+    };
+    let open = Box::pin(async {
+        let image = image::open_for(wish.source.clone(), around).await?;
+        let order = Order { profile, platform, attestations: Attestations::Drop };
+        let Shaped { image, .. } = context.shaper.shape(image, &order).await?;
+        Ok(image)
+    });
+    let image = context.images.opened(taken, open).await?;
     landing.image = Some(Landed {
         source: Some(wish.source_text.clone()),
         digest: image.digest.clone(),

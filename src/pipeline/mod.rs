@@ -10,6 +10,7 @@ pub mod deploy;
 mod evidence;
 mod facts;
 mod failure;
+mod images;
 pub mod rehearsal;
 pub mod resume;
 pub mod rollback;
@@ -31,6 +32,7 @@ use crate::shape::Shaper;
 use crate::shift::{Around, Clock};
 
 pub use failure::{Failure, Standing};
+pub use images::Images;
 
 /// Whether a target's cloud exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +91,8 @@ pub struct Context {
     pub registries: Arc<Registries>,
     /// Where images come from.
     pub world: World,
+    /// Those that were opened.
+    pub images: Images,
 }
 
 impl Context {

@@ -8,7 +8,7 @@ use longshore_wire::Repeats;
 
 use super::pieces::{Course, body};
 use super::progress::{BlobState, Event, Progress};
-use super::reading::Reading;
+use super::reading::{Fault, Reading};
 use super::tee::Ticket;
 use super::upload::{Begun, Host, begin};
 use super::writes::Writes;
@@ -58,7 +58,7 @@ pub(super) async fn deliver(
             Mounts::Never => None,
             Mounts::Tried => {
                 let alone = alone(&way, &mut parcel).await;
-                parcel.from = session.holder(digest);
+                parcel.from = session.holder(digest).or_else(|| source_beside(access, parcel.blob));
                 Some(alone)
             }
         };
@@ -70,6 +70,12 @@ pub(super) async fn deliver(
         progress.event(Event::Blob { digest, size: *size, sent: 0, state: BlobState::Present });
     }
     Ok(delivered)
+}
+
+/// The repository of the same registry that the blob would be read from: it need not go through here.
+fn source_beside(access: &Access, blob: &Blob) -> Option<String> {
+    let (to, from) = (access.repository(), blob.content.repository()?);
+    (from.host() == to.host() && from.path() != to.path()).then(|| from.path().to_owned())
 }
 
 /// Waits until nobody else is at it. Whoever has to wait reads with nobody: those would wait for this one.
@@ -139,8 +145,10 @@ pub(super) async fn send(
             }
             Err(failed) => failed,
         };
-        if course.is_damaged() {
-            error.kind = RegistryErrorKind::DigestMismatch;
+        match course.fault() {
+            Some(Fault::Damaged) => error.kind = RegistryErrorKind::DigestMismatch,
+            Some(Fault::Unanswered) => error.kind = RegistryErrorKind::Unavailable,
+            Some(Fault::Unreadable(_)) | None => {}
         }
         let pause = match again {
             Again::Never => None,

@@ -1,8 +1,8 @@
 //! A blob as the body of a request: handed on in pieces small enough that a slow connection is seen to move.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -37,9 +37,7 @@ fn cut(pieces: futures::stream::BoxStream<'static, Piece>, course: Course) -> Ch
             match pieces.next().await? {
                 Ok(next) => piece = next,
                 Err(error) => {
-                    if error.fault == Fault::Damaged {
-                        course.found_damaged();
-                    }
+                    course.broke_off(error.fault);
                     return Some((Err(io::Error::from(error)), (pieces, Bytes::new(), course)));
                 }
             }
@@ -58,7 +56,7 @@ pub(super) struct Course(Arc<Marks>);
 #[derive(Debug, Default)]
 struct Marks {
     sent: AtomicU64,
-    damaged: AtomicBool,
+    fault: OnceLock<Fault>,
 }
 
 impl Course {
@@ -74,11 +72,13 @@ impl Course {
         self.0.sent.load(Ordering::Relaxed)
     }
 
-    fn found_damaged(&self) {
-        self.0.damaged.store(true, Ordering::Release);
+    fn broke_off(&self, fault: Fault) {
+        // The first reason is the reason.
+        let _ = self.0.fault.set(fault);
     }
 
-    pub(super) fn is_damaged(&self) -> bool {
-        self.0.damaged.load(Ordering::Acquire)
+    /// Why the blob could not be read to its end, where it was our side that broke off.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.0.fault.get().copied()
     }
 }

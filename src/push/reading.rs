@@ -6,7 +6,7 @@ use bytes::Bytes;
 use longshore_contract::Digest;
 use tokio::sync::mpsc;
 
-use crate::image::{Blob, Content, Hasher, Reader, Verify};
+use crate::image::{Blob, Content, Hasher, ImageError, Reader, Verify};
 
 /// What is read from a file at once.
 const READ: usize = 1 << 20;
@@ -30,6 +30,8 @@ pub(super) struct ReadError {
 pub(super) enum Fault {
     /// Its bytes are not those that its digest says.
     Damaged,
+    /// Whoever holds it did not answer, or broke off and did not come back: nothing is known of the bytes.
+    Unanswered,
     /// It could not be read.
     Unreadable(io::ErrorKind),
 }
@@ -38,6 +40,7 @@ impl From<ReadError> for io::Error {
     fn from(error: ReadError) -> Self {
         let kind = match error.fault {
             Fault::Damaged => io::ErrorKind::InvalidData,
+            Fault::Unanswered => io::ErrorKind::Other,
             Fault::Unreadable(kind) => kind,
         };
         Self::new(kind, error.message)
@@ -87,7 +90,10 @@ impl Reading {
     fn read(&self, from: u64, to: &mpsc::Sender<Piece>) -> Result<(), ReadError> {
         let unreadable = |error: io::Error| ReadError {
             message: format!("blob {}: {error}", self.digest),
-            fault: Fault::Unreadable(error.kind()),
+            fault: match ImageError::told_in("", &error) {
+                Some(told) if !told.is_refusal() => Fault::Unanswered,
+                _ => Fault::Unreadable(error.kind()),
+            },
         };
         let mut reader = self.content.open(self.size).map_err(unreadable)?;
         let mut hasher = (self.verify == Verify::Hash).then(Hasher::default);

@@ -54,7 +54,7 @@ pub fn result(report: &Report, style: Style) -> String {
         Body::History { runs } if runs.is_empty() && !report.errors.is_empty() => String::new(),
         Body::Functions { functions, .. } if report.command == "status" => status(functions),
         Body::Functions { functions, .. } => functions.iter().map(|row| function(row, style)).collect(),
-        Body::Images { images } => images.iter().map(|row| push(row, style)).collect(),
+        Body::Images { images, .. } => images.iter().map(|row| push(row, style)).collect(),
         Body::Scans { images } => images.iter().map(|row| scanned(row, style)).collect(),
         Body::History { runs } => history(runs),
         Body::Invocation(facts) => invocation(facts),
@@ -151,8 +151,9 @@ fn push(row: &PushRow, style: Style) -> String {
         let blobs = row.blobs;
         let _ = write!(
             out,
-            "\n  blobs: {} sent, {} there already, {}",
+            "\n  blobs: {} sent, {}{} there already, {}",
             blobs.sent,
+            if blobs.mounted > 0 { format!("{} taken over, ", blobs.mounted) } else { String::new() },
             blobs.present,
             bytes(row.bytes_sent)
         );

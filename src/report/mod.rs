@@ -56,6 +56,8 @@ pub enum Body {
     Images {
         /// A row per destination.
         images: Vec<PushRow>,
+        /// Requests that reading the source took: one reading serves every row.
+        source_calls: CallCounts,
     },
     /// Rows of judged images.
     Scans {

@@ -97,6 +97,12 @@ fn plain(layer: &Blob, is: Compression) -> io::Result<Box<dyn Read>> {
 }
 
 fn refused(error: &PackError, layer: &Blob, source: &str) -> ImageError {
+    // A registry that does not answer says nothing about the layer.
+    if let PackError::Read(error) = error
+        && let Some(told) = ImageError::told_in(source, error)
+    {
+        return told;
+    }
     let kind = match error {
         PackError::TooLarge { .. } => ImageErrorKind::Limit,
         PackError::WrongDiffId { .. } => ImageErrorKind::Corrupt,
@@ -116,5 +122,32 @@ fn refused(error: &PackError, layer: &Blob, source: &str) -> ImageError {
             refused.hint("make room there, or name another folder with LONGSHORE_CACHE_DIR and TMPDIR")
         }
         _ => refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::{Content, digest_of};
+    use crate::registry::{Errand, Purpose, RegistryError, RegistryErrorKind};
+
+    #[test]
+    fn a_registry_that_falls_silent_does_not_make_a_layer_corrupt() {
+        let errand = Errand { purpose: Purpose::Pull, repository: "h.io/app".parse().unwrap() };
+        let layer = Blob {
+            media_type: "application/vnd.oci.image.layer.v1.tar+zstd".to_owned(),
+            digest: digest_of(b""),
+            size: 0,
+            content: Content::Bytes(bytes::Bytes::new()),
+        };
+        for (said, kind) in [
+            (RegistryErrorKind::Unavailable, ImageErrorKind::Unavailable),
+            (RegistryErrorKind::Unauthorized, ImageErrorKind::Unauthorized),
+        ] {
+            let error = io::Error::other(RegistryError::new(said, &errand, "read blob: it broke off"));
+            assert_eq!(refused(&PackError::Read(error), &layer, "h.io/app:1").kind, kind);
+        }
+        let decoder = PackError::Read(io::Error::other("Unknown frame descriptor"));
+        assert_eq!(refused(&decoder, &layer, "h.io/app:1").kind, ImageErrorKind::Corrupt);
     }
 }

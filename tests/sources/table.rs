@@ -80,8 +80,7 @@ const MADE: &[Line] = &[
 /// Every source that is a file or a folder. What has to be made first is left out, and said to be, where it was not made;
 /// in CI it must have been.
 pub(crate) fn files() -> Vec<Row> {
-    let recorded = root().join("tests/images/recorded");
-    let mut rows: Vec<Row> = RECORDED.iter().map(|line| row(&recorded, line)).collect();
+    let mut rows: Vec<Row> = RECORDED.iter().map(|line| row(&recorded(), line)).collect();
     if let Some(made) = made() {
         rows.extend(MADE.iter().map(|line| row(&made, line)));
     }
@@ -105,6 +104,11 @@ pub(crate) fn made() -> Option<PathBuf> {
         eprintln!("skipped: the images that tests/images/make.sh {} makes", folder.display());
     }
     None
+}
+
+/// Where the recorded images are.
+pub(crate) fn recorded() -> PathBuf {
+    root().join("tests/images/recorded")
 }
 
 fn root() -> &'static Path {

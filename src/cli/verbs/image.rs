@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use longshore_contract::{Digest, Platform, Profile};
 
@@ -10,6 +11,7 @@ use super::super::session::{Mode, context, invalid};
 use super::super::{Answer, faults, rows};
 use crate::image::{self, Child, Image, ImageError, ImageSource, Kind, Manifest, Role};
 use crate::pipeline::{Context, Failure, Landed};
+use crate::progress::{Event, UnitName};
 use crate::providers;
 use crate::report::pictures::{
     AttestationFacts, ConfigFacts, LayerFacts, Picture, ProfileFacts, ShapeFacts, SharedFacts, SingleFacts,
@@ -193,7 +195,10 @@ async fn open(source: ImageSource, platform: Option<Platform>, context: &Context
         let fault = faults::fault("system", format!("the working directory: {error}"), None);
         Answer::failed(Outcome::Failed, vec![fault])
     })?;
-    let world = context.world.clone();
+    let (unit, observer) =
+        (UnitName { function: source.to_string(), target: String::new() }, context.observer.clone());
+    let tell = move |message| observer.event(&unit, &Event::Note { message });
+    let world = context.world.clone().telling(Arc::new(tell));
     image::open_for(source, image::Context { directory, platform, world }).await.map_err(refused)
 }
 

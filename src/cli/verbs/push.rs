@@ -23,7 +23,8 @@ pub(super) async fn push(args: &PushArgs, output: &OutputArgs) -> Result<Answer,
     let context = context(output, Mode::Real, None)?;
     let source: ImageSource = args.source.parse().map_err(|error| invalid(format!("SOURCE: {error}")))?;
     let destinations = destinations(args)?;
-    let image = open(source, args, &context).await?;
+    let read = Calls::default();
+    let image = open(source, args, &read, &context).await?;
     let shapes = Shapes::make(&context, image, args, &destinations).await?;
     let unit = |reference: &Reference| UnitName { function: reference.to_string(), target: String::new() };
     let verify = if args.verify { Verify::Hash } else { Verify::Size };
@@ -70,7 +71,7 @@ pub(super) async fn push(args: &PushArgs, output: &OutputArgs) -> Result<Answer,
     context.registries.sessions().tidied().await;
     let outcome = Outcome::of_rows(images.iter().map(|row| row.outcome), Outcome::Done);
     let errors: Vec<Fault> = images.iter().filter_map(|row| row.error.clone()).collect();
-    Ok(Answer::told(outcome, errors, Body::Images { images }))
+    Ok(Answer::told(outcome, errors, Body::Images { images, source_calls: CallCounts::from(&read) }))
 }
 
 /// The image in every shape that a destination takes, each made once.
@@ -165,7 +166,12 @@ fn destinations(args: &PushArgs) -> Result<Vec<Destination>, Answer> {
     Ok(destinations)
 }
 
-async fn open(source: ImageSource, args: &PushArgs, context: &Context) -> Result<Image, Answer> {
+async fn open(
+    source: ImageSource,
+    args: &PushArgs,
+    read: &Calls,
+    context: &Context,
+) -> Result<Image, Answer> {
     let platform = args.platform.clone();
     let directory = std::env::current_dir().map_err(|error| {
         Answer::failed(
@@ -176,7 +182,7 @@ async fn open(source: ImageSource, args: &PushArgs, context: &Context) -> Result
     let (unit, observer) =
         (UnitName { function: source.to_string(), target: String::new() }, context.observer.clone());
     let tell = move |message| observer.event(&unit, &Event::Note { message });
-    let world = context.world.clone().plain_http(&args.plain_http).telling(Arc::new(tell));
+    let world = context.world.clone().plain_http(&args.plain_http).counting(read).telling(Arc::new(tell));
     let opened = tokio::select! {
         opened = image::open_for(source, image::Context { directory, platform, world }) => opened,
         () = context.interrupt.cancelled() => return Err(Answer::of_failure(&Failure::InterruptedBefore)),
