@@ -26,7 +26,7 @@ fi
 
 inputs=$({
     cd "$here"
-    find . -type f -not -path './rust/target/*' -exec sha256sum {} + | sort
+    find make.sh rust python-http python-lambda node-http -type f -not -path 'rust/target/*' -exec sha256sum {} + | sort
     rustc --version
     buildah --version
 } | sha256sum | cut -d' ' -f1)
