@@ -363,12 +363,16 @@ impl Container {
             });
         }
         let path = format!("/containers/{}/logs?follow=1&stdout=1&stderr=1", self.id);
-        let logs = self.client.send(Method::GET, &path, "application/json", client::empty()).await?;
         rustix::io::ioctl_fionbio(&output, true)?;
         let output = tokio::net::unix::pipe::Sender::from_owned_fd(output)?;
+        let client = self.client.clone();
+        // Not waited for: podman's answer does not even begin before the container has written its first line.
         tokio::spawn(async move {
-            // Where the log takes no more, there is nobody to tell.
-            let _ = copy_output(logs.into_body(), output).await;
+            match client.send(Method::GET, &path, "application/json", client::empty()).await {
+                // Where the log takes no more, there is nobody to tell.
+                Ok(logs) => _ = copy_output(logs.into_body(), output).await,
+                Err(error) => tracing::warn!("{path}: {error}"),
+            }
         });
         Ok(())
     }
